@@ -1,0 +1,134 @@
+"""One query's answer: which requests it takes, and which calls may stand where.
+
+In: a model, the query, the profile. Out: calls as they close, dropped ones with their
+reason, and one `Usage` at the end. The first request has the plan; a self-reference plan
+ends it, and the answer goes on in a second request that has the profile.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+
+from engine.decoder import Decoder, Dropped
+from engine.generation import Ending, Model, Piece
+from engine.language import grammar
+from engine.prompt import continued, render
+from schemas.profiles import Profile
+from schemas.tools import INDUSTRIES, Call, Industry, Plan, Policy, Rewrite, Suggest
+
+MAX_CALLS = 64
+FIRST = grammar()
+WITH_PROFILE = grammar(plan=False, rewrite=True)
+WITHOUT_PROFILE = grammar(plan=False)
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer cost, over all its requests. `complete` is False if a limit cut it."""
+
+    complete: bool = True
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    queued_ms: float = 0.0
+    first_token_ms: float = 0.0
+
+    def and_then(self, ending: Ending) -> "Usage":
+        """This and one more request; queue and first token are the first request's."""
+        first = self.prompt_tokens == 0
+        return Usage(
+            complete=ending.reason == "stop",
+            prompt_tokens=self.prompt_tokens + ending.prompt_tokens,
+            cached_tokens=self.cached_tokens + ending.cached_tokens,
+            output_tokens=self.output_tokens + ending.output_tokens,
+            queued_ms=ending.queued_ms if first else self.queued_ms,
+            first_token_ms=ending.first_token_ms if first else self.first_token_ms,
+        )
+
+
+async def answer(
+    model: Model, query: str, profile: Profile | None
+) -> AsyncGenerator[Call | Dropped | Usage]:
+    """Calls as the model closes them. Closing the generator aborts the generation.
+
+    Raises `EngineError` if the model cannot answer.
+    """
+    rules = Rules()
+    usage = Usage()
+    prompt = render(query, profile.location if profile else None)
+    requests = [(prompt, FIRST)]
+    while requests:
+        decoder = Decoder()
+        async with aclosing(model.generate(*requests.pop())) as generation:
+            async for said in generation:
+                if isinstance(said, Piece):
+                    for item in decoder.feed(said.text):
+                        yield rules.judge(item)
+                else:
+                    usage = usage.and_then(said)
+        for cut in decoder.close():
+            yield cut
+        if rules.wants_profile:
+            rules.wants_profile = False
+            rest = WITH_PROFILE if profile else WITHOUT_PROFILE
+            requests.append((continued(prompt, profile), rest))
+    yield usage
+
+
+class Rules:
+    """What a grammar says clumsily or an unguided model may forget; one per answer.
+
+    Plan first and once, nothing twice, policy for trust violations alone, rewrite for
+    self-reference alone and before the tags, suggestions last and from the row of an
+    industry that was called.
+    """
+
+    def __init__(self) -> None:
+        self.wants_profile = False
+        self._intent = ""
+        self._made: set[Call] = set()
+        self._industries: set[str] = set()
+        self._last: type = Plan
+
+    def judge(self, item: Call | Dropped) -> Call | Dropped:
+        """The call if it may stand here, else why not."""
+        if isinstance(item, Dropped):
+            return item
+        if reason := self._objection(item):
+            return Dropped(reason, type(item).__name__, "")
+        self._made.add(item)
+        self._last = type(item)
+        match item:
+            case Plan(intent=intent):
+                self._intent = intent
+                self.wants_profile = intent == "self_reference"
+            case Industry(industry=industry):
+                self._industries.add(industry)
+        return item
+
+    def _objection(self, call: Call) -> str | None:
+        if len(self._made) >= MAX_CALLS:
+            return "too_many"
+        if call in self._made:
+            return "repeat"
+        allowed = True
+        match call:
+            case Plan():
+                allowed = not self._made
+            case Policy():
+                allowed = self._intent == "trust_violation"
+            case Rewrite():
+                allowed = self._intent == "self_reference" and self._last is Plan
+            case Suggest(values=values):
+                allowed = self._intent in ("criteria", "self_reference") and bool(self._industries)
+                if allowed and not related(values, self._industries):
+                    return "unrelated"
+            case _:
+                allowed = self._intent in ("criteria", "self_reference") and self._last is not Suggest
+        return None if allowed else "out_of_place"
+
+
+def related(values: tuple[str, ...], industries: set[str]) -> bool:
+    """All of `values` stand in the row of one of `industries`, none of them is one, none twice."""
+    row = {name for industry in industries for name in INDUSTRIES[industry]} - industries
+    return set(values) <= row and len(set(values)) == len(values)

@@ -1,0 +1,98 @@
+"""The prompt: the same text in training, evaluation and serving.
+
+In: the query, the place it is asked from, and, on demand, the profile. Out: text that
+the answer continues. Always holds: one line each; nothing a searcher or a profile says
+becomes an added or a special token; the query is never trimmed, a profile is, in a fixed order.
+"""
+
+from engine.language import PLAN_SELF_REFERENCE, write
+from schemas.profiles import Profile
+from schemas.tools import (
+    Call,
+    Company,
+    EasyApply,
+    Industry,
+    IndustryName,
+    Location,
+    Plan,
+    Policy,
+    Salary,
+    Seniority,
+    Skill,
+    Suggest,
+    Title,
+    Workplace,
+)
+
+MAX_LOCATION = 80
+MAX_PROFILE = 480
+"""Characters; what does not fit is left out, from the end of the order below."""
+
+MAX_ITEMS = 8
+
+
+def plain(text: str) -> str:
+    """One line in which nothing reads as a call's beginning or a special token."""
+    return " ".join(text.split()).replace('{"', "{ \"").replace("<|", "< |")
+
+
+def render(query: str, location: str | None = None) -> str:
+    """The first request: the query, and the place it is asked from if it is known."""
+    place = plain(location or "")[:MAX_LOCATION].rstrip()
+    return f"Search: {plain(query)}\n" + (f"From: {place}\n" if place else "")
+
+
+def continued(first: str, profile: Profile | None) -> str:
+    """The second request, after a self-reference plan: the profile, if there is one."""
+    known = facts(profile) if profile else ""
+    return first + PLAN_SELF_REFERENCE + (f"Profile: {known}\n" if known else "")
+
+
+def facts(profile: Profile, limit: int = MAX_PROFILE) -> str:
+    """`title=Nurse; location=Leeds; ...`, at most `limit` characters, what matters most first."""
+    years = profile.years_of_experience
+    schools = [
+        " ".join(filter(None, (e.degree, e.field, e.school))) for e in profile.education or ()
+    ]
+    fields = {
+        "title": profile.title,
+        "location": profile.location,
+        "seniority": profile.seniority,
+        "industry": profile.industry,
+        "company": profile.company,
+        "years": None if years is None else f"{years:g}",
+        "skills": ", ".join((profile.skills or ())[:MAX_ITEMS]),
+        "past titles": ", ".join((profile.past_titles or ())[:MAX_ITEMS]),
+        "past companies": ", ".join((profile.past_companies or ())[:MAX_ITEMS]),
+        "education": ", ".join(schools[:MAX_ITEMS]),
+    }
+    shown = [f"{name}={text}" for name, value in fields.items() if (text := plain(value or ""))]
+    return "; ".join(shown)[:limit].rstrip("; ,")
+
+
+def instructions(end: str) -> str:
+    """The shared prefix of an untuned model: what to do, by example.
+
+    `end` is the text of the token that ends an answer. A tuned model has no prefix.
+    """
+    shown = "".join(
+        f"{render(query, place)}{write(calls)}{end}\n" for query, place, calls in _EXAMPLES
+    )
+    return f"Each job search is followed by its tags, one JSON object a line.\n\n{shown}"
+
+
+_EXAMPLES: list[tuple[str, str | None, list[Call]]] = [
+    ("forklift driver hamburg", None, [
+        Plan("criteria"), Title("forklift driver"), Location("Hamburg")]),
+    ("senior data analysts at Spotify, remote, 90k+", "Lyon, France", [
+        Plan("criteria"), Title("data analyst"), Company("Spotify"), Workplace("remote"),
+        Seniority("mid_senior"), Salary(minimum=90_000)]),
+    ("how tall is the eiffel tower", None, [Plan("non_job")]),
+    ("hotel jobs speaking arabic easy apply", "Tunis, Tunisia", [
+        Plan("criteria"), Industry(IndustryName("Hospitality")), Skill("Arabic"), EasyApply(),
+        Suggest("industry", (IndustryName("Travel and Tourism"),))]),
+    ("i will burn your office down", None, [Plan("trust_violation"), Policy("violence")]),
+    ("jobs like mine", "Oslo, Norway", [Plan("self_reference")]),
+]  # fmt: skip
+
+
