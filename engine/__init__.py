@@ -1,0 +1,1 @@
+"""One small language model: prompt, grammar, generation, decoding; and the baseline."""

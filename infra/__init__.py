@@ -1,0 +1,1 @@
+"""What puts the rooms together: pipeline, settings, telemetry, command line."""

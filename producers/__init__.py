@@ -1,0 +1,1 @@
+"""Where answers go: routes, and the Kafka producer that waits for the broker's word."""

@@ -1,0 +1,351 @@
+"""Reads the queries' topic: a bounded window of deliveries, offsets, rebalances, drain.
+
+In: settings, and `process(delivery)`, which ends each delivery with `delivery.done()`.
+Always holds: at most `window` deliveries are open; only watermarks are committed, always
+with explicit offsets; after a partition is lost nothing of it is started, and what runs
+is cancelled. Three fates: the broker's transient errors are retried here, a record that
+does not decode goes to `process` as a problem, everything else ends `run`.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    FencedInstanceIdError,
+    IllegalGenerationError,
+    KafkaConnectionError,
+    KafkaError,
+    UnknownMemberIdError,
+)
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
+
+from consumers.deliveries import Delivery, read
+from consumers.offsets import Offsets
+
+log = logging.getLogger(__name__)
+Process = Callable[[Delivery], Awaitable[None]]
+
+_POLL_MS = 200
+_RETRY_S = 1.0
+
+
+class ConsumerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits and addresses; `client` goes to aiokafka as it is (bootstrap, TLS, SASL)."""
+
+    topic: str
+    group: str
+    client: dict[str, object]
+    group_instance_id: str | None = None
+    window: int = 64
+    partition_span: int = 512
+    commit_interval_ms: int = 500
+    rebalance_drain_ms: int = 5_000
+    shutdown_drain_ms: int = 20_000
+    session_timeout_ms: int = 10_000
+    rebalance_timeout_ms: int = 30_000
+    fetch_max_wait_ms: int = 500
+    max_partition_fetch_bytes: int = 262_144
+    io_timeout_ms: int = 10_000
+
+
+class Partition:
+    """One assigned partition: its offsets, its running deliveries, its state."""
+
+    def __init__(self, tp: TopicPartition) -> None:
+        self.tp = tp
+        self.offsets = Offsets()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.revoked = False
+        self.paused = False
+        self.moved = time.monotonic()
+        self.expected: int | None = None
+
+
+class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
+    """One member of the group. `run` until `stop`; `partitions` and `gaps` are for telemetry."""
+
+    def __init__(self, settings: ConsumerSettings, process: Process) -> None:
+        self._settings = settings
+        self._process = process
+        self._consumer: AIOKafkaConsumer | None = None
+        self._free = settings.window
+        self._room = asyncio.Event()
+        self._room.set()
+        self._stopping = asyncio.Event()
+        self._commit_lock = asyncio.Lock()
+        self._failure: BaseException | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self.partitions: dict[TopicPartition, Partition] = {}
+        self.commits = 0
+        self.gap_offsets = 0
+        self.answered_at = 0.0
+        """Monotonic seconds of the last fetch or commit that the broker answered."""
+
+    # --- the loop ---------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until `stop` is called. Raises what `process` raised, or `KafkaError` that no retry mends."""
+        await self._connect()
+        committing = asyncio.create_task(self._commit_often())
+        try:
+            while not self._stopping.is_set():
+                await self._poll()
+                if self._failure:
+                    raise self._failure
+        finally:
+            committing.cancel()
+            await asyncio.gather(committing, return_exceptions=True)
+            await self._leave()
+
+    def stop(self) -> None:
+        """Fetch no more, finish what is open within the limit, commit, leave the group."""
+        self._stopping.set()
+        self._room.set()
+
+    @property
+    def in_flight(self) -> int:
+        return self._settings.window - self._free
+
+    async def _poll(self) -> None:
+        assert self._consumer
+        if self._free <= 0:
+            self._room.clear()
+            await self._room.wait()
+            return
+        try:
+            batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=self._free)
+        except KafkaError as error:
+            if isinstance(error, FencedInstanceIdError):
+                raise
+            log.warning("cannot fetch from %s, trying again: %r", self._settings.topic, error)
+            await self._pause_for(_RETRY_S)
+            return
+        self.answered_at = time.monotonic()
+        for tp, records in batches.items():
+            partition = self.partitions.get(tp)
+            if partition is None or partition.revoked:
+                continue  # another member answers them
+            for record in records:
+                self._start(partition, record)
+            self._hold(partition)
+
+    def _start(self, partition: Partition, record: ConsumerRecord) -> None:
+        self._note_gap(partition, record.offset)
+        query, problem_class, problem = read(record.value)
+        delivery = Delivery(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key,
+            value=record.value,
+            headers=record.headers,
+            timestamp=record.timestamp / 1_000,
+            received=time.monotonic(),
+            received_at=time.time(),
+            done=partition.offsets.track(record.offset),
+            query=query,
+            problem=problem,
+            problem_class=problem_class,
+        )
+        self._free -= 1
+        task = asyncio.create_task(self._process(delivery))  # type: ignore[arg-type] # a coroutine
+        partition.tasks.add(task)
+        task.add_done_callback(lambda ended: self._ended(partition, ended))
+
+    def _ended(self, partition: Partition, task: asyncio.Task[None]) -> None:
+        partition.tasks.discard(task)
+        partition.moved = time.monotonic()
+        self._free += 1
+        self._room.set()
+        self._hold(partition)
+        if not task.cancelled() and (error := task.exception()):
+            self._failure = self._failure or error
+
+    def _hold(self, partition: Partition) -> None:
+        """Pauses a partition whose oldest open record lets too many pile up; resumes at half."""
+        if partition.revoked or self._consumer is None:
+            return
+        span, limit = partition.offsets.span, self._settings.partition_span
+        if not partition.paused and span >= limit:
+            self._consumer.pause(partition.tp)
+            partition.paused = True
+        elif partition.paused and span <= limit // 2:
+            self._consumer.resume(partition.tp)
+            partition.paused = False
+
+    # --- offsets ----------------------------------------------------------------------
+
+    async def _commit_often(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.commit_interval_ms / 1_000)
+            await self.commit(list(self.partitions.values()))
+
+    async def commit(self, partitions: list[Partition], *, probe: bool = False) -> bool:
+        """Commits what may be. False if the broker says that the partitions are lost.
+
+        With `probe` watermarks that have not moved are committed again, to hear that word.
+        """
+        assert self._consumer
+        async with self._commit_lock:
+            marks = {
+                p: mark
+                for p in partitions
+                if (mark := p.offsets.watermark if probe else p.offsets.committable) is not None
+            }
+            if not marks:
+                return True
+            offsets = {p.tp: OffsetAndMetadata(mark, "") for p, mark in marks.items()}
+            try:
+                async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
+                    await self._consumer.commit(offsets)
+            except CommitFailedError as error:
+                lost = isinstance(error.__cause__, IllegalGenerationError | UnknownMemberIdError)
+                log.warning("offsets not committed, the group is rebalancing: %s", error)
+                return not lost
+            except FencedInstanceIdError as error:
+                self._failure = error
+                return False
+            except (KafkaError, TimeoutError) as error:
+                log.warning("offsets not committed, trying again: %r", error)
+                return True
+            for partition, mark in marks.items():
+                partition.offsets.committed = mark
+            self.commits += 1
+            self.answered_at = time.monotonic()
+            return True
+
+    def _note_gap(self, partition: Partition, offset: int) -> None:
+        expected, partition.expected = partition.expected, offset + 1
+        if expected is not None and offset > expected + 1:  # +1: a transaction's marker
+            self._spawn(self._check_gap(partition.tp, expected, offset))
+
+    async def _check_gap(self, tp: TopicPartition, expected: int, offset: int) -> None:
+        """Offsets between two records are lost only if the log begins after the first."""
+        assert self._consumer
+        begins = (await self._consumer.beginning_offsets([tp]))[tp]
+        if begins > expected:
+            self.gap_offsets += min(begins, offset) - expected
+            log.error(
+                "%s/%d: offsets %d to %d were deleted before they were read (retention)",
+                tp.topic, tp.partition, expected, min(begins, offset) - 1,
+            )  # fmt: skip
+
+    async def _check_start(self, partition: Partition) -> None:
+        assert self._consumer
+        committed = await self._consumer.committed(partition.tp)
+        if committed is None:
+            return
+        partition.offsets.committed = partition.offsets.committed or committed
+        begins = (await self._consumer.beginning_offsets([partition.tp]))[partition.tp]
+        await self._check_gap(partition.tp, committed, begins)
+
+    # --- the group --------------------------------------------------------------------
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self.answered_at = time.monotonic()
+        self.partitions = {tp: Partition(tp) for tp in assigned}
+        log.info("assigned %s", sorted((tp.topic, tp.partition) for tp in assigned))
+        for partition in self.partitions.values():
+            self._spawn(self._check_start(partition))
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Finishes what it can, commits it, cancels the rest; all before the rebalance goes on."""
+        leaving = [self.partitions[tp] for tp in revoked if tp in self.partitions]
+        for partition in leaving:
+            partition.revoked = True
+        if await self.commit(leaving, probe=True):
+            await self._drain(leaving, self._settings.rebalance_drain_ms)
+            await self.commit(leaving)
+        await self._abort(leaving)
+        for partition in leaving:
+            self.partitions.pop(partition.tp, None)
+
+    async def _drain(self, partitions: list[Partition], limit_ms: int) -> None:
+        tasks = [task for partition in partitions for task in partition.tasks]
+        if tasks:
+            await asyncio.wait(tasks, timeout=limit_ms / 1_000)
+
+    async def _abort(self, partitions: list[Partition]) -> None:
+        tasks = [task for partition in partitions for task in partition.tasks]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            log.warning("%d queries were left to the partitions' next owner", len(tasks))
+            await asyncio.wait(tasks)
+
+    # --- start and end ----------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        settings = self._settings
+        while not self._stopping.is_set():
+            consumer = AIOKafkaConsumer(
+                **settings.client,
+                group_id=settings.group,
+                group_instance_id=settings.group_instance_id,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                session_timeout_ms=settings.session_timeout_ms,
+                heartbeat_interval_ms=settings.session_timeout_ms // 3,
+                rebalance_timeout_ms=settings.rebalance_timeout_ms,
+                fetch_max_wait_ms=settings.fetch_max_wait_ms,
+                max_partition_fetch_bytes=settings.max_partition_fetch_bytes,
+                request_timeout_ms=max(settings.io_timeout_ms, settings.fetch_max_wait_ms + 1_000),
+                metadata_max_age_ms=30_000,
+            )
+            try:
+                await consumer.start()
+                if settings.topic in await consumer.topics():
+                    break
+                log.warning(
+                    "topic %s does not exist; waiting for it (tagstream topics create)",
+                    settings.topic,
+                )
+            except KafkaConnectionError as error:
+                log.warning("Kafka cannot be reached, trying again: %s", error)
+            await consumer.stop()
+            await self._pause_for(_RETRY_S)
+        else:
+            return
+        self._consumer = consumer
+        consumer.subscribe([settings.topic], listener=self)
+
+    async def _leave(self) -> None:
+        if self._consumer is None:
+            return
+        partitions = list(self.partitions.values())
+        await self._drain(partitions, self._settings.shutdown_drain_ms)
+        await self.commit(partitions)
+        for partition in partitions:
+            partition.revoked = True
+        await self._abort(partitions)
+        for task in self._background:
+            task.cancel()
+        try:
+            async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
+                await self._consumer.stop()
+        except (KafkaError, TimeoutError) as error:
+            log.warning("left the group without its word: %r", error)
+
+    async def _pause_for(self, seconds: float) -> None:
+        """A sleep that `stop` ends."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except (KafkaError, TimeoutError) as error:
+                log.warning("could not look for gaps: %r", error)
+
+        task = asyncio.create_task(guarded())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

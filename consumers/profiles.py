@@ -1,0 +1,149 @@
+"""Looks members' profiles up in Redis: one round trip for all that wait, within a limit.
+
+In: a member's id. Out: the profile, or why there is none; never an exception, so that no
+query ever waits or fails for it. After several failures in a row a breaker answers
+`unavailable` at once, and lets one probe through from time to time.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from schemas.events import ProfileStatus
+from schemas.profiles import Profile, decode_profile
+
+log = logging.getLogger(__name__)
+Found = tuple[ProfileStatus, Profile | None]
+
+
+class ProfileSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`options` goes to redis-py as it is (user, password, TLS)."""
+
+    url: str
+    options: dict[str, object] = {}
+    timeout_ms: int = 100
+    max_bytes: int = 65_536
+    breaker_failures: int = 5
+    breaker_pause_ms: int = 2_000
+
+
+class Breaker:
+    """Opens after `failures` in a row, for `pause` seconds; then lets one attempt through."""
+
+    def __init__(self, failures: int, pause: float) -> None:
+        self._limit, self._pause = failures, pause
+        self._failures = 0
+        self._until = 0.0
+
+    def allows(self, now: float) -> bool:
+        if self._failures < self._limit:
+            return True
+        if now < self._until:
+            return False
+        self._until = now + self._pause  # one probe; the next one only after the pause
+        return True
+
+    def succeeded(self) -> bool:
+        """True if this closed the breaker."""
+        closed, self._failures = self._failures >= self._limit, 0
+        return closed
+
+    def failed(self, now: float) -> bool:
+        """True if this opened the breaker."""
+        self._failures += 1
+        self._until = now + self._pause
+        return self._failures == self._limit
+
+
+class Profiles:
+    """The reader. `look_up` may be called by any number of tasks; `close` when done."""
+
+    def __init__(
+        self, settings: ProfileSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._breaker = Breaker(settings.breaker_failures, settings.breaker_pause_ms / 1_000)
+        self._redis = Redis.from_url(
+            settings.url,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=settings.timeout_ms / 1_000,
+            **settings.options,
+        )
+        self._waiting: dict[str, asyncio.Future[Found]] = {}
+        self._trips: set[asyncio.Task[None]] = set()
+
+    async def look_up(self, member_id: str | None) -> Found:
+        """`found` with the profile; else `missing`, `invalid`, `unavailable` or `none`."""
+        if member_id is None:
+            return "none", None
+        future = self._waiting.get(member_id)
+        if future is None:
+            if not self._breaker.allows(self._clock()):
+                return "unavailable", None
+            if not self._waiting:
+                asyncio.get_running_loop().call_soon(self._depart)
+            future = self._waiting[member_id] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(future)
+
+    async def close(self) -> None:
+        for trip in self._trips:
+            trip.cancel()
+        await self._redis.aclose()
+
+    def _depart(self) -> None:
+        batch, self._waiting = self._waiting, {}
+        trip = asyncio.create_task(self._round_trip(batch))
+        self._trips.add(trip)
+        trip.add_done_callback(self._trips.discard)
+
+    async def _round_trip(self, batch: dict[str, asyncio.Future[Found]]) -> None:
+        try:
+            async with asyncio.timeout(self._settings.timeout_ms / 1_000):
+                answers = await self._fetch(list(batch))
+        except (RedisError, OSError, TimeoutError) as error:
+            answers = None
+            if self._breaker.failed(self._clock()):
+                log.warning("Redis cannot be used, going on without profiles: %r", error)
+        else:
+            if self._breaker.succeeded():
+                log.info("Redis answers again")
+        finally:
+            if answers is None:  # cancelled or failed: nobody is left waiting
+                answers = ["unavailable"] * len(batch)
+            for (member_id, future), raw in zip(batch.items(), answers, strict=True):
+                if not future.done():
+                    future.set_result(self._read(member_id, raw))
+
+    async def _fetch(self, member_ids: list[str]) -> list[bytes | Exception | str]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for member_id in member_ids:  # GETRANGE: a huge value is never fetched whole
+            pipeline.getrange(f"profile:{member_id}", 0, self._settings.max_bytes)
+        answers: list[bytes | Exception | str] = await pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, RedisError) and not isinstance(answer, ResponseError):
+                raise answer
+        return answers
+
+    def _read(self, member_id: str, raw: bytes | Exception | str) -> Found:
+        if raw == "unavailable":
+            return "unavailable", None
+        if not isinstance(raw, bytes):
+            wrong_type = str(raw).startswith("WRONGTYPE")
+            return ("invalid" if wrong_type else "unavailable"), None
+        if not raw:
+            return "missing", None
+        if len(raw) > self._settings.max_bytes:
+            return "invalid", None
+        try:
+            profile = decode_profile(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return "invalid", None
+        return ("found", profile) if profile.member_id == member_id else ("invalid", None)

@@ -1,0 +1,244 @@
+"""Hands messages to Kafka and waits for the broker's word.
+
+In: messages. Out: receipts, and from `settle` the certainty that each was acknowledged.
+Three fates: what may pass (no leader, no broker, no right, no topic) is sent again until
+it is accepted, however long that takes; a record the topic will not hold raises
+`TooLarge`; a producer the broker has fenced off is replaced by a new one.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.partitioner import DefaultPartitioner
+
+log = logging.getLogger(__name__)
+
+_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+_PATIENCE = 3
+_partition = DefaultPartitioner()
+_SIZE_ERRORS = (MessageSizeTooLargeError, RecordListTooLargeError)
+
+
+class ProducerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`client` goes to aiokafka as it is (bootstrap, TLS, SASL)."""
+
+    client: dict[str, object]
+    idempotence: bool = True
+    linger_ms: int = 0
+    io_timeout_ms: int = 10_000
+    max_record_bytes: int = 4_194_304
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One Kafka record to be."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Receipt(msgspec.Struct, eq=False):
+    """A message in a producer's hands; settled when the broker has acknowledged it."""
+
+    message: Message
+    producer: AIOKafkaProducer | None = None
+    future: asyncio.Future[object] | None = None
+    settled: bool = False
+
+
+class TooLarge(Exception):
+    """The topic will never take this record: retrying cannot help."""
+
+
+class EventProducer:
+    """acks=all, idempotent by setting. `start` before use, `close` after."""
+
+    def __init__(
+        self, settings: ProducerSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._producer: AIOKafkaProducer | None = None
+        self._replacing = asyncio.Lock()
+        self._refused_since: float | None = None
+
+    @property
+    def refused_for(self) -> float:
+        """Seconds for which the broker has refused, or been away; 0.0 if it takes what it gets."""
+        return self._clock() - self._refused_since if self._refused_since is not None else 0.0
+
+    async def start(self) -> None:
+        """Waits for the broker as long as it takes."""
+        attempt = 0
+        while True:
+            try:
+                self._producer = await self._made()
+            except (KafkaError, TimeoutError) as error:
+                self._refused(attempt, "the producer cannot reach Kafka", error)
+                await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
+                attempt += 1
+            else:
+                return self._accepted()
+
+    async def hand_over(self, message: Message) -> Receipt:
+        """Puts a message on its way, in order. Raises `TooLarge`."""
+        receipt = Receipt(message)
+        try:
+            await self._send(receipt)
+        except _SIZE_ERRORS as error:
+            raise TooLarge(str(error)) from error
+        except (KafkaError, TimeoutError) as error:
+            await self._insist(receipt, error)
+        return receipt
+
+    async def settle(self, receipts: Sequence[Receipt]) -> None:
+        """Returns when the broker has acknowledged every one. Raises `TooLarge`."""
+        for receipt in receipts:
+            if not receipt.settled:
+                try:
+                    await self._acknowledged(receipt)
+                except _SIZE_ERRORS:
+                    await self._insist(receipt, None, alone=True)
+                except (KafkaError, TimeoutError) as error:
+                    await self._insist(receipt, error)
+                receipt.settled = True
+
+    async def deliver(self, message: Message) -> None:
+        """Hand over and settle."""
+        await self.settle([await self.hand_over(message)])
+
+    async def close(self) -> None:
+        """Flushes within the time limit; what the broker has not taken by then is dropped."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await self._end(producer)
+
+    # --- one attempt ------------------------------------------------------------------
+
+    async def _send(self, receipt: Receipt) -> None:
+        message, producer = receipt.message, self._producer
+        receipt.producer = producer
+        if producer is None:
+            raise KafkaError("the producer is being replaced")
+        async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
+            receipt.future = await producer.send(
+                message.topic, message.value, message.key, headers=message.headers
+            )
+
+    async def _send_alone(self, receipt: Receipt) -> None:
+        """In a batch of its own: a broker refuses batches whole, whichever record is too large."""
+        message, producer = receipt.message, self._producer
+        receipt.producer = producer
+        if producer is None:
+            raise KafkaError("the producer is being replaced")
+        async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
+            places = sorted(await producer.partitions_for(message.topic))
+            batch = producer.create_batch()
+            batch.append(
+                key=message.key, value=message.value, timestamp=None, headers=message.headers
+            )
+            batch.close()
+            place = _partition(message.key, places, places)
+            receipt.future = await producer.send_batch(batch, message.topic, partition=place)
+
+    async def _acknowledged(self, receipt: Receipt) -> None:
+        """Waits on; sending again while the producer still tries would only add repeats."""
+        assert receipt.future
+        for patience in range(_PATIENCE):
+            if receipt.future.done():
+                receipt.future.result()
+                return
+            try:
+                async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
+                    await asyncio.shield(receipt.future)
+            except TimeoutError as error:
+                if receipt.producer is not self._producer:
+                    raise
+                self._refused(patience, f"{receipt.message.topic} is not acknowledged", error)
+            else:
+                break
+        else:
+            raise KafkaError("no word from the broker")
+        self._accepted()
+
+    # --- when it is refused -----------------------------------------------------------
+
+    async def _insist(
+        self, receipt: Receipt, error: Exception | None, *, alone: bool = False
+    ) -> None:
+        """Sends again until the broker accepts; a fenced or broken producer is replaced first.
+
+        Raises `TooLarge` if the record, alone in its batch, is refused for its size.
+        """
+        attempt = 0
+        while True:
+            if error is not None:
+                self._refused(attempt, f"{receipt.message.topic} is refused", error)
+                await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
+            if not getattr(error, "retriable", False):  # a refused batch breaks its sequence
+                await self._replace(receipt.producer)
+            attempt += 1
+            try:
+                await (self._send_alone(receipt) if alone else self._send(receipt))
+                await self._acknowledged(receipt)
+            except _SIZE_ERRORS as too_large:
+                if alone:
+                    await self._replace(receipt.producer)
+                    topic = receipt.message.topic
+                    raise TooLarge(f"{topic} does not take a record of this size") from too_large
+                alone, error = True, None
+            except (KafkaError, TimeoutError) as again:
+                error = again
+            else:
+                return self._accepted()
+
+    def _accepted(self) -> None:
+        if self._refused_since is not None:
+            log.info("Kafka accepts again after %.1f s", self.refused_for)
+            self._refused_since = None
+
+    def _refused(self, attempt: int, what: str, error: Exception) -> None:
+        if self._refused_since is None:
+            self._refused_since = self._clock()
+        if attempt in (0, 5) or attempt % 30 == 0:
+            log.warning("%s, waiting and trying again: %r", what, error)
+
+    async def _replace(self, broken: AIOKafkaProducer | None) -> None:
+        """A new producer, once for all who saw the same one fail."""
+        async with self._replacing:
+            if self._producer is not broken or broken is None:
+                return
+            log.warning("replacing the Kafka producer")
+            self._producer = None
+            await self._end(broken)
+            await self.start()
+
+    async def _made(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            **self._settings.client,
+            acks="all",
+            enable_idempotence=self._settings.idempotence,
+            linger_ms=self._settings.linger_ms,
+            request_timeout_ms=self._settings.io_timeout_ms,
+            max_request_size=self._settings.max_record_bytes,
+        )
+        try:
+            async with asyncio.timeout(2 * self._settings.io_timeout_ms / 1_000):
+                await producer.start()
+        except BaseException:
+            await self._end(producer)
+            raise
+        return producer
+
+    async def _end(self, producer: AIOKafkaProducer) -> None:
+        try:
+            async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
+                await producer.stop()
+        except (KafkaError, TimeoutError) as error:
+            log.warning("the Kafka producer did not end cleanly: %r", error)
