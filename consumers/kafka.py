@@ -16,7 +16,6 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
-    FencedInstanceIdError,
     IllegalGenerationError,
     KafkaConnectionError,
     KafkaError,
@@ -120,8 +119,6 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         try:
             batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=self._free)
         except KafkaError as error:
-            if isinstance(error, FencedInstanceIdError):
-                raise
             log.warning("cannot fetch from %s, trying again: %r", self._settings.topic, error)
             await self._pause_for(_RETRY_S)
             return
@@ -207,9 +204,6 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                 lost = isinstance(error.__cause__, IllegalGenerationError | UnknownMemberIdError)
                 log.warning("offsets not committed, the group is rebalancing: %s", error)
                 return not lost
-            except FencedInstanceIdError as error:
-                self._failure = error
-                return False
             except (KafkaError, TimeoutError) as error:
                 log.warning("offsets not committed, trying again: %r", error)
                 return True
