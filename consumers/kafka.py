@@ -10,7 +10,8 @@ does not decode goes to `process` as a problem, everything else ends `run`.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -27,9 +28,13 @@ from consumers.deliveries import Delivery, read
 from consumers.offsets import Offsets
 
 log = logging.getLogger(__name__)
-Process = Callable[[Delivery], Awaitable[None]]
+Process = Callable[[Delivery], Coroutine[Any, Any, None]]
+
+OnCommit = Callable[[str, int, int], None]
+"""Topic, partition, watermark: acknowledged."""
 
 _POLL_MS = 200
+_PROBE_S = 2.0
 _RETRY_S = 1.0
 
 
@@ -38,7 +43,7 @@ class ConsumerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     topic: str
     group: str
-    client: dict[str, object]
+    client: dict[str, Any]
     group_instance_id: str | None = None
     window: int = 64
     partition_span: int = 512
@@ -52,6 +57,9 @@ class ConsumerSettings(msgspec.Struct, frozen=True, kw_only=True):
     io_timeout_ms: int = 10_000
 
 
+def _unheard(_topic: str, _partition: int, _watermark: int) -> None: ...
+
+
 class Partition:
     """One assigned partition: its offsets, its running deliveries, its state."""
 
@@ -62,15 +70,19 @@ class Partition:
         self.revoked = False
         self.paused = False
         self.moved = time.monotonic()
+        self.mark: int | None = None
         self.expected: int | None = None
 
 
 class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
     """One member of the group. `run` until `stop`; `partitions` and `gaps` are for telemetry."""
 
-    def __init__(self, settings: ConsumerSettings, process: Process) -> None:
+    def __init__(
+        self, settings: ConsumerSettings, process: Process, on_commit: OnCommit = _unheard
+    ) -> None:
         self._settings = settings
         self._process = process
+        self._on_commit = on_commit
         self._consumer: AIOKafkaConsumer | None = None
         self._free = settings.window
         self._room = asyncio.Event()
@@ -82,23 +94,30 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self.partitions: dict[TopicPartition, Partition] = {}
         self.commits = 0
         self.gap_offsets = 0
+        self.assigned = False
         self.answered_at = 0.0
-        """Monotonic seconds of the last fetch or commit that the broker answered."""
+        """Monotonic seconds of the last request that the broker answered."""
+        self.lag = 0
+        """Records of our partitions that are not below a watermark, as of the last probe."""
 
     # --- the loop ---------------------------------------------------------------------
 
     async def run(self) -> None:
         """Until `stop` is called. Raises what `process` raised, or `KafkaError` that no retry mends."""
         await self._connect()
-        committing = asyncio.create_task(self._commit_often())
+        loops = [
+            asyncio.create_task(self._commit_often()),
+            asyncio.create_task(self._probe_often()),
+        ]
         try:
             while not self._stopping.is_set():
                 await self._poll()
                 if self._failure:
                     raise self._failure
         finally:
-            committing.cancel()
-            await asyncio.gather(committing, return_exceptions=True)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
             await self._leave()
 
     def stop(self) -> None:
@@ -122,7 +141,6 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             log.warning("cannot fetch from %s, trying again: %r", self._settings.topic, error)
             await self._pause_for(_RETRY_S)
             return
-        self.answered_at = time.monotonic()
         for tp, records in batches.items():
             partition = self.partitions.get(tp)
             if partition is None or partition.revoked:
@@ -133,6 +151,8 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
 
     def _start(self, partition: Partition, record: ConsumerRecord) -> None:
         self._note_gap(partition, record.offset)
+        if not partition.offsets.pending:
+            partition.moved = time.monotonic()
         query, problem_class, problem = read(record.value)
         delivery = Delivery(
             topic=record.topic,
@@ -150,13 +170,14 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             problem_class=problem_class,
         )
         self._free -= 1
-        task = asyncio.create_task(self._process(delivery))  # type: ignore[arg-type] # a coroutine
+        task = asyncio.create_task(self._process(delivery))
         partition.tasks.add(task)
         task.add_done_callback(lambda ended: self._ended(partition, ended))
 
     def _ended(self, partition: Partition, task: asyncio.Task[None]) -> None:
         partition.tasks.discard(task)
-        partition.moved = time.monotonic()
+        if partition.offsets.watermark != partition.mark:
+            partition.mark, partition.moved = partition.offsets.watermark, time.monotonic()
         self._free += 1
         self._room.set()
         self._hold(partition)
@@ -174,6 +195,31 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         elif partition.paused and span <= limit // 2:
             self._consumer.resume(partition.tp)
             partition.paused = False
+
+    async def _probe_often(self) -> None:
+        """Asks for the ends of our partitions: is the broker there, and how far behind are we."""
+        while True:
+            await asyncio.sleep(_PROBE_S)
+            if self._consumer is None or not self.partitions:
+                continue
+            try:
+                async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
+                    ends = await self._consumer.end_offsets(list(self.partitions))
+            except (KafkaError, TimeoutError) as error:
+                log.warning("Kafka does not answer: %r", error)
+                continue
+            self.answered_at = time.monotonic()
+            self.lag = sum(
+                max(0, end - mark)
+                for tp, end in ends.items()
+                if (partition := self.partitions.get(tp))
+                and (mark := partition.offsets.watermark or partition.offsets.committed) is not None
+            )
+
+    def frozen_for(self, now: float) -> float:
+        """Seconds for which the slowest watermark has stood still over open work."""
+        open_since = [p.moved for p in self.partitions.values() if p.offsets.pending]
+        return now - min(open_since) if open_since else 0.0
 
     # --- offsets ----------------------------------------------------------------------
 
@@ -209,6 +255,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                 return True
             for partition, mark in marks.items():
                 partition.offsets.committed = mark
+                self._on_commit(partition.tp.topic, partition.tp.partition, mark)
             self.commits += 1
             self.answered_at = time.monotonic()
             return True
@@ -243,6 +290,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self.answered_at = time.monotonic()
         self.partitions = {tp: Partition(tp) for tp in assigned}
+        self.assigned = True
         log.info("assigned %s", sorted((tp.topic, tp.partition) for tp in assigned))
         for partition in self.partitions.values():
             self._spawn(self._check_start(partition))
@@ -258,6 +306,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         await self._abort(leaving)
         for partition in leaving:
             self.partitions.pop(partition.tp, None)
+        self.assigned = False
 
     async def _drain(self, partitions: list[Partition], limit_ms: int) -> None:
         tasks = [task for partition in partitions for task in partition.tasks]
@@ -333,7 +382,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         except TimeoutError:
             pass
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
             try:
                 await work

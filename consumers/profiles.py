@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -27,7 +28,7 @@ class ProfileSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`options` goes to redis-py as it is (user, password, TLS)."""
 
     url: str
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     timeout_ms: int = 100
     max_bytes: int = 65_536
     breaker_failures: int = 5

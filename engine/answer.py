@@ -124,7 +124,9 @@ class Rules:
                 if allowed and not related(values, self._industries):
                     return "unrelated"
             case _:
-                allowed = self._intent in ("criteria", "self_reference") and self._last is not Suggest
+                allowed = (
+                    self._intent in ("criteria", "self_reference") and self._last is not Suggest
+                )
         return None if allowed else "out_of_place"
 
 

@@ -33,7 +33,7 @@ MAX_ITEMS = 8
 
 def plain(text: str) -> str:
     """One line in which nothing reads as a call's beginning or a special token."""
-    return " ".join(text.split()).replace('{"', "{ \"").replace("<|", "< |")
+    return " ".join(text.split()).replace('{"', '{ "').replace("<|", "< |")
 
 
 def render(query: str, location: str | None = None) -> str:
@@ -94,5 +94,3 @@ _EXAMPLES: list[tuple[str, str | None, list[Call]]] = [
     ("i will burn your office down", None, [Plan("trust_violation"), Policy("violence")]),
     ("jobs like mine", "Oslo, Norway", [Plan("self_reference")]),
 ]  # fmt: skip
-
-

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -27,7 +28,7 @@ _SIZE_ERRORS = (MessageSizeTooLargeError, RecordListTooLargeError)
 class ProducerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`client` goes to aiokafka as it is (bootstrap, TLS, SASL)."""
 
-    client: dict[str, object]
+    client: dict[str, Any]
     idempotence: bool = True
     linger_ms: int = 0
     io_timeout_ms: int = 10_000

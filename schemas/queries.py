@@ -15,9 +15,7 @@ MAX_QUERY = 1_000
 QueryId = Annotated[str, Meta(min_length=1, max_length=128, description="Unique per search.")]
 Locale = Annotated[
     str,
-    Meta(
-        pattern=r"^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$", max_length=64, description="BCP 47 tag."
-    ),
+    Meta(pattern=r"^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$", max_length=64, description="BCP 47 tag."),
 ]
 
 

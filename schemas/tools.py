@@ -42,9 +42,7 @@ EmploymentType = Literal[
 Level = Literal["internship", "entry_level", "associate", "mid_senior", "director", "executive"]
 Within = Literal["day", "week", "month"]
 Period = Literal["year", "month", "week", "day", "hour"]
-Category = Literal[
-    "offensive_language", "violence", "discrimination", "self_harm", "other_harm"
-]
+Category = Literal["offensive_language", "violence", "discrimination", "self_harm", "other_harm"]
 Text = Annotated[str, Meta(min_length=1, max_length=120)]
 LongText = Annotated[str, Meta(min_length=1, max_length=1_000)]
 Amount = Annotated[int, Meta(ge=0, le=10**12)] | Annotated[float, Meta(ge=0, le=10**12)]
@@ -54,9 +52,7 @@ def _snake(name: str) -> str:
     return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
 
 
-class Tool(
-    msgspec.Struct, frozen=True, tag_field="tool", tag=_snake, forbid_unknown_fields=True
-):
+class Tool(msgspec.Struct, frozen=True, tag_field="tool", tag=_snake, forbid_unknown_fields=True):
     """A call of a tool. Text is trimmed; raises `ValueError` if nothing is left of it."""
 
     def _trim(self, field: str) -> None:

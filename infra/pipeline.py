@@ -1,0 +1,311 @@
+"""A query's life, top to bottom: profile, engine, events, done.
+
+In: one delivery. Out: its events, then its `done` event, each acknowledged by the broker,
+then `delivery.done()`. Always holds: exactly one outcome for each delivery; the done
+event leaves after every event is acknowledged; a cancelled query hands over nothing more
+and is not done, so its next owner answers it again.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from statistics import median
+from typing import Protocol
+
+import msgspec
+
+from consumers.deliveries import Delivery
+from engine.answer import Usage, answer
+from engine.decoder import Dropped
+from engine.generation import EngineError, Model
+from infra.outcome import Facts, status
+from infra.telemetry import Telemetry, Trace
+from producers.kafka import Message, Receipt, TooLarge
+from producers.routes import Routes
+from schemas.events import (
+    SCHEMA_VERSION,
+    Done,
+    Event,
+    PlanEvent,
+    PolicyEvent,
+    ProfileStatus,
+    encode_event,
+)
+from schemas.failures import Failure, Kind
+from schemas.profiles import Profile
+from schemas.queries import SearchQuery
+from schemas.tools import Call, Plan, Policy, tool_name
+
+log = logging.getLogger(__name__)
+
+
+class Profiles(Protocol):
+    """Where profiles come from; never raises."""
+
+    async def look_up(self, member_id: str | None) -> tuple[ProfileStatus, Profile | None]: ...
+
+
+class Producer(Protocol):
+    """Where messages go; waits while the broker refuses, raises `TooLarge`."""
+
+    async def hand_over(self, message: Message) -> Receipt: ...
+    async def settle(self, receipts: Sequence[Receipt]) -> None: ...
+    async def deliver(self, message: Message) -> None: ...
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """The pipeline's settings."""
+
+    worker: str = "worker"
+    done_topic: str = "search.done"
+    dead_letters_topic: str = "search.dead-letters"
+    deadline_ms: int | None = None
+    expire_early: bool = False
+
+
+class Run(msgspec.Struct, kw_only=True, eq=False):
+    """One query under way. Times in monotonic seconds."""
+
+    query: SearchQuery
+    delivery: Delivery
+    trace: Trace
+    headers: list[tuple[str, bytes]]
+    queued_ms: float
+    deadline: float | None
+    model: str
+    profile: ProfileStatus = "none"
+    receipts: list[Receipt] = []
+    first_event: float | None = None
+    denied: bool = False
+    usage: Usage = Usage()
+
+    def elapsed_ms(self) -> float:
+        return round((time.monotonic() - self.delivery.received) * 1_000, 3)
+
+
+class Pipeline:
+    """`process` is what the consumer calls for each delivery."""
+
+    def __init__(
+        self,
+        model: Model,
+        baseline: Callable[[str, str | None], list[Call]] | None,
+        profiles: Profiles,
+        producer: Producer,
+        routes: Routes,
+        telemetry: Telemetry,
+        options: Options,
+    ) -> None:
+        self._model = model
+        self._baseline = baseline
+        self._profiles = profiles
+        self._producer = producer
+        self._routes = routes
+        self._telemetry = telemetry
+        self._options = options
+        self._engine_seconds: deque[float] = deque(maxlen=50)
+
+    async def process(self, delivery: Delivery) -> None:
+        """One delivery, to its end. Cancelled: nothing is done, nothing more is handed over."""
+        with self._telemetry.process(delivery) as trace:
+            if delivery.query is None:
+                await self._dead_letter(
+                    delivery, trace, "undecodable", delivery.problem_class, delivery.problem
+                )
+            else:
+                run = self._begin(delivery, delivery.query, trace)
+                facts = await self._answered(run)
+                await self._finish(run, facts)
+            delivery.done()
+            self._telemetry.ended(delivery, trace)
+
+    def _begin(self, delivery: Delivery, query: SearchQuery, trace: Trace) -> Run:
+        issued = query.issued_at.timestamp() if query.issued_at else delivery.timestamp
+        allowed = query.deadline_ms or self._options.deadline_ms
+        queued = delivery.received_at - issued
+        return Run(
+            query=query,
+            delivery=delivery,
+            trace=trace,
+            headers=[
+                ("content-type", b"application/json"),
+                ("tagstream-schema", SCHEMA_VERSION.encode()),
+                ("tagstream-source", delivery.source.encode()),
+                ("tagstream-worker", self._options.worker.encode()),
+            ],
+            queued_ms=round(max(0.0, queued) * 1_000, 3),
+            deadline=None if allowed is None else delivery.received + allowed / 1_000 - queued,
+            model=self._model.name,
+        )
+
+    # --- the answer -------------------------------------------------------------------
+
+    async def _answered(self, run: Run) -> Facts:
+        """Events until the engine, the deadline or the baseline ends them."""
+        if facts := self._too_late(run):
+            return facts
+        try:
+            with run.trace.step("look up profile"):
+                run.profile, profile = await self._profiles.look_up(run.query.member_id)
+            return self._too_late(run) or await self._generated(run, profile)
+        except TooLarge as error:
+            return Facts(failed=True, reason=str(error))
+        except Exception as error:  # a bug: this query fails, in sight, and the next is served
+            log.exception("query from %s failed", run.delivery.source)
+            return Facts(failed=True, reason=f"{type(error).__name__} in the pipeline")
+
+    def _too_late(self, run: Run) -> Facts | None:
+        if run.deadline is None:
+            return None
+        left = run.deadline - time.monotonic()
+        if left <= 0:
+            return Facts(expired=True, reason="the deadline had passed")
+        if self._options.expire_early and self._engine_seconds:
+            usual = median(self._engine_seconds)
+            if left < usual:
+                return Facts(expired=True, reason="less was left than the engine's usual time")
+        return None
+
+    async def _generated(self, run: Run, profile: Profile | None) -> Facts:
+        started = time.monotonic()
+        cut: str | None = None
+        try:
+            async with aclosing(answer(self._model, run.query.query, profile)) as items:
+                while True:
+                    async with asyncio.timeout_at(run.deadline):
+                        item = await anext(items, None)
+                    if item is None:
+                        break
+                    await self._take(run, item)
+        except TimeoutError:
+            cut = "the deadline cut the stream"
+        except EngineError as error:
+            cut = f"engine: {error}"
+            if not run.receipts:
+                return await self._degraded(run, profile, cut)
+        else:
+            self._engine_seconds.append(time.monotonic() - started)
+            if not run.usage.complete:
+                cut = "the length limit cut the stream"
+            elif not run.receipts:
+                return await self._degraded(run, profile, "engine: no valid call")
+        run.trace.generated(started, run.usage, run.model)
+        return Facts(cut=cut is not None, denied=run.denied, reason=cut)
+
+    async def _take(self, run: Run, item: Call | Dropped | Usage) -> None:
+        match item:
+            case Dropped(reason=reason):
+                self._telemetry.count("tagstream.calls.dropped", reason=reason)
+            case Usage():
+                run.usage = item
+                self._telemetry.time("tagstream.engine.queue.duration", item.queued_ms)
+                self._telemetry.time("tagstream.engine.first_token.duration", item.first_token_ms)
+            case _:
+                await self._publish(run, item)
+
+    async def _degraded(self, run: Run, profile: Profile | None, reason: str) -> Facts:
+        """The rule-based answer, where nothing of the engine's had left."""
+        if self._baseline is None:
+            return Facts(failed=True, reason=reason)
+        run.model = "baseline"
+        for call in self._baseline(run.query.query, profile.location if profile else None):
+            await self._publish(run, call)
+        return Facts(degraded=True, denied=run.denied, reason=reason)
+
+    # --- what leaves ------------------------------------------------------------------
+
+    async def _publish(self, run: Run, call: Call) -> None:
+        topic = self._routes.topic(call)
+        sending = run.trace.sending(topic)
+        message = Message(
+            topic,
+            run.query.query_id.encode(),
+            encode_event(self._event(run, call)),
+            [*sending.headers(), *run.headers],
+        )
+        receipt = await self._producer.hand_over(message)
+        run.receipts.append(receipt)
+        if run.first_event is None:
+            run.first_event = run.elapsed_ms()
+        if receipt.future is not None and self._telemetry.tracing:
+            receipt.future.add_done_callback(lambda _: sending.end())
+        self._telemetry.count("tagstream.events", tool=tool_name(type(call)))
+
+    def _event(self, run: Run, call: Call) -> Event:
+        query = run.query
+        common = {
+            "query_id": query.query_id,
+            "index": len(run.receipts),
+            "call": call,
+            "model": run.model,
+            "elapsed_ms": run.elapsed_ms(),
+            "emitted_at": datetime.now(UTC),
+        }
+        match call:
+            case Plan(intent=intent):
+                run.denied = intent == "trust_violation"
+                return PlanEvent(
+                    **common, query=query.query, member_id=query.member_id, locale=query.locale
+                )
+            case Policy():
+                return PolicyEvent(**common)
+            case _:
+                return Event(**common)
+
+    async def _finish(self, run: Run, facts: Facts) -> None:
+        """Every event acknowledged, then the done event, acknowledged too."""
+        try:
+            await self._producer.settle(run.receipts)
+        except TooLarge as error:
+            facts = msgspec.structs.replace(facts, failed=True, reason=str(error))
+        if facts.failed:
+            await self._dead_letter(
+                run.delivery, run.trace, "failed", "Failed", facts.reason or "failed"
+            )
+        done = Done(
+            query_id=run.query.query_id,
+            status=status(facts),
+            events=sum(receipt.settled for receipt in run.receipts),
+            profile=run.profile,
+            queued_ms=run.queued_ms,
+            first_event_ms=run.first_event,
+            elapsed_ms=run.elapsed_ms(),
+            prompt_tokens=run.usage.prompt_tokens,
+            cached_tokens=run.usage.cached_tokens,
+            output_tokens=run.usage.output_tokens,
+            reason=facts.reason,
+        )
+        with run.trace.step(f"send {self._options.done_topic}") as sending:
+            await self._producer.deliver(
+                Message(
+                    self._options.done_topic,
+                    run.query.query_id.encode(),
+                    encode_event(done),
+                    [*sending.headers(), *run.headers],
+                )
+            )
+        self._telemetry.done(done)
+
+    async def _dead_letter(
+        self, delivery: Delivery, trace: Trace, kind: Kind, error: str, message: str
+    ) -> None:
+        """The record's own bytes and key. One too large even for there leaves its place behind."""
+        failure = Failure(
+            kind=kind, error=error, message=message,
+            topic=delivery.topic, partition=delivery.partition, offset=delivery.offset,
+        )  # fmt: skip
+        headers = [*trace.headers(), *failure.headers()]
+        letter = Message(self._options.dead_letters_topic, delivery.key, delivery.value, headers)
+        try:
+            await self._producer.deliver(letter)
+        except TooLarge:
+            omitted = ("tagstream-value", b"omitted: too large; read it at tagstream-source")
+            await self._producer.deliver(
+                Message(letter.topic, letter.key, b"", [*headers, omitted])
+            )
+        self._telemetry.count("tagstream.dead_letters", kind=kind)
+        log.warning("%s went to the dead letters: %s: %s", delivery.source, error, message)

@@ -1,0 +1,236 @@
+"""The service: every part made from settings, started in order, ended in order.
+
+In: settings. Out: an exit code, 0 after SIGTERM. The engine is up and warm before the
+first query is fetched; the HTTP port answers from the beginning.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from consumers.kafka import ConsumerSettings, QueryConsumer
+from consumers.profiles import Profiles, ProfileSettings
+from engine.baseline import tag
+from engine.generation import Model
+from engine.stub import StubModel
+from infra.health import Health, listening
+from infra.pipeline import Options, Pipeline
+from infra.settings import Settings
+from infra.telemetry import Telemetry, set_up, shut_down
+from producers.kafka import EventProducer, ProducerSettings
+from producers.routes import Routes
+
+log = logging.getLogger(__name__)
+Progress = Callable[[str], None]
+T = TypeVar("T")
+
+_LOOK_S = 1.0
+
+
+class Stopped(Exception):
+    """The service cannot go on; one line says why."""
+
+
+@asynccontextmanager
+async def running_model(settings: Settings, progress: Progress) -> AsyncIterator[Model]:
+    """The model that settings name, warm. Raises `EngineError`."""
+    if settings.model == "stub":
+        yield StubModel(settings.stub_delay_ms)
+        return
+    from engine.supervisor import Supervised
+
+    from engine.model import EngineSettings, VllmModel
+    from engine.weights import prepare
+
+    cache = Path(settings.model_cache).expanduser()
+    checkpoint = await asyncio.to_thread(
+        prepare, settings.model, cache, settings.quantization, progress
+    )
+    progress(f"starting the engine ({checkpoint.name})")
+    engine = EngineSettings(
+        path=str(checkpoint.path),
+        name=checkpoint.name,
+        cache=cache,
+        threads=settings.threads,
+        kv_cache_gib=settings.kv_cache_gib,
+        max_model_len=settings.max_model_len,
+        max_tokens=settings.max_tokens,
+        max_num_seqs=max(16, settings.window),
+        eager=not settings.compile,
+        guided=settings.guided,
+        stream=settings.stream,
+    )
+
+    async def make() -> VllmModel:
+        model = VllmModel(engine)
+        await model.start()
+        return model
+
+    model = Supervised(make, stall_limit=settings.stall_ms / 1_000)
+    await model.start()
+    try:
+        yield model
+    finally:
+        await model.close()
+
+
+async def serve(settings: Settings, progress: Progress = log.info) -> int:
+    """Until SIGTERM or SIGINT; a second one forces. Raises `EngineError`, `Stopped`."""
+    telemetry = set_up(settings)
+    stop = asyncio.Event()
+    health = Health(settings.ready_stall_ms / 1_000)
+    try:
+        async with listening(settings, health):
+            main = asyncio.create_task(_serve(settings, telemetry, health, stop, progress))
+            _on_signals(stop, main)
+            return await main
+    except asyncio.CancelledError:
+        log.error("forced to stop: open queries are left to the partitions' next owner")
+        return 1
+    finally:
+        await asyncio.to_thread(shut_down)
+
+
+def _on_signals(stop: asyncio.Event, main: asyncio.Task[int]) -> None:
+    def asked() -> None:
+        if stop.is_set():
+            main.cancel()
+        log.info("stopping: finishing the open queries; once more forces")
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked)
+
+
+async def _serve(
+    settings: Settings,
+    telemetry: Telemetry,
+    health: Health,
+    stop: asyncio.Event,
+    progress: Progress,
+) -> int:
+    async with contextlib.AsyncExitStack() as parts:
+        starting = asyncio.create_task(_start(settings, parts, progress))
+        await _first(starting, stop)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait([starting])
+            return 0
+        model, producer, profiles = starting.result()
+        pipeline = Pipeline(
+            model,
+            tag if settings.baseline else None,
+            profiles,
+            producer,
+            Routes(settings.routes),
+            telemetry,
+            _options(settings),
+        )
+        consumer = QueryConsumer(_consuming(settings), pipeline.process, telemetry.committed)
+        health.watch(consumer, producer, model)
+        _observe(telemetry, settings, consumer, producer, model)
+        consuming = asyncio.create_task(consumer.run())
+        log.info("serving with %s", model.name)
+        try:
+            while not stop.is_set() and not consuming.done():
+                await _first(consuming, stop, limit=_LOOK_S)
+                if reason := health.hopeless():
+                    raise Stopped(reason)
+        finally:
+            consumer.stop()
+            await consuming
+    return 0
+
+
+async def _start(
+    settings: Settings, parts: contextlib.AsyncExitStack, progress: Progress
+) -> tuple[Model, EventProducer, Profiles]:
+    producer = EventProducer(
+        ProducerSettings(
+            client=settings.kafka_client(),
+            idempotence=settings.kafka_idempotence,
+            linger_ms=settings.kafka_linger_ms,
+            io_timeout_ms=settings.kafka_io_timeout_ms,
+            max_record_bytes=settings.kafka_max_record_bytes,
+        )
+    )
+    profiles = Profiles(
+        ProfileSettings(
+            url=settings.redis_url,
+            options=settings.redis_options(),
+            timeout_ms=settings.redis_timeout_ms,
+            max_bytes=settings.profile_max_bytes,
+            breaker_failures=settings.redis_breaker_failures,
+            breaker_pause_ms=settings.redis_breaker_pause_ms,
+        )
+    )
+    parts.push_async_callback(profiles.close)
+    parts.push_async_callback(producer.close)
+    model = await parts.enter_async_context(running_model(settings, progress))
+    if settings.baseline:
+        await asyncio.to_thread(tag, "warehouse jobs in leeds")  # its lists are loaded now
+    await producer.start()
+    return model, producer, profiles
+
+
+async def _first(work: asyncio.Task[T], stop: asyncio.Event, limit: float | None = None) -> None:
+    """Until the task ends, `stop` is set or the limit is up; raises what the task raised."""
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([work, stopped], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+    if work.done():
+        work.result()
+
+
+def _options(settings: Settings) -> Options:
+    return Options(
+        worker=settings.worker_name,
+        done_topic=settings.done_topic,
+        dead_letters_topic=settings.dead_letters_topic,
+        deadline_ms=settings.deadline_ms,
+        expire_early=settings.expire_early,
+    )
+
+
+def _consuming(settings: Settings) -> ConsumerSettings:
+    same = set(ConsumerSettings.__struct_fields__) & set(Settings.__struct_fields__)
+    return ConsumerSettings(
+        topic=settings.queries_topic,
+        client=settings.kafka_client(),
+        io_timeout_ms=settings.kafka_io_timeout_ms,
+        **{name: getattr(settings, name) for name in same},
+    )
+
+
+def _observe(
+    telemetry: Telemetry,
+    settings: Settings,
+    consumer: QueryConsumer,
+    producer: EventProducer,
+    model: Model,
+) -> None:
+    load = getattr(model, "metrics", lambda: None)
+    gauges: dict[str, Callable[[], float]] = {
+        "in_flight": lambda: consumer.in_flight,
+        "window": lambda: settings.window,
+        "watermark.lag": lambda: sum(p.offsets.span for p in consumer.partitions.values()),
+        "lag": lambda: consumer.lag,
+        "partitions": lambda: len(consumer.partitions),
+        "partitions.paused": lambda: sum(p.paused for p in consumer.partitions.values()),
+        "commits": lambda: consumer.commits,
+        "retention.gap": lambda: consumer.gap_offsets,
+        "kafka.refused": lambda: producer.refused_for,
+        "engine.running": lambda: getattr(load(), "running", 0),
+        "engine.waiting": lambda: getattr(load(), "waiting", 0),
+        "engine.restarts": lambda: getattr(model, "restarts", 0),
+        "engine.healthy": lambda: float(getattr(model, "healthy", True)),
+    }
+    for name, read in gauges.items():
+        telemetry.observe(f"tagstream.{name}", read)
