@@ -1,0 +1,1 @@
+"""Measures the service beside other implementations of the same job: `tagstream bench`."""
