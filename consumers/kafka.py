@@ -103,7 +103,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
     # --- the loop ---------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until `stop` is called. Raises what `process` raised, or `KafkaError` that no retry mends."""
+        """Until `stop` is called. Raises what `process` raised."""
         await self._connect()
         loops = [
             asyncio.create_task(self._commit_often()),

@@ -23,7 +23,7 @@ class StubModel:
         self._pause = delay_ms / 1_000 / len(_CALLS)
         self._lines = [write([call]) for call in _CALLS]
 
-    async def generate(self, prompt: str, grammar: str) -> AsyncGenerator[Piece | Ending]:
+    async def generate(self, prompt: str, grammar: str) -> AsyncGenerator[Piece | Ending]:  # noqa: ARG002
         for line in self._lines:
             await asyncio.sleep(self._pause)
             middle = len(line) // 2

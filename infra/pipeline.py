@@ -41,6 +41,8 @@ from schemas.queries import SearchQuery
 from schemas.tools import Call, Plan, Policy, tool_name
 
 log = logging.getLogger(__name__)
+Baseline = Callable[[str, str | None], list[Call]]
+"""The rule-based tagger: query and location in, calls out."""
 
 
 class Profiles(Protocol):
@@ -93,7 +95,7 @@ class Pipeline:
     def __init__(
         self,
         model: Model,
-        baseline: Callable[[str, str | None], list[Call]] | None,
+        baseline: Baseline | None,
         profiles: Profiles,
         producer: Producer,
         routes: Routes,

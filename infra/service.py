@@ -15,11 +15,10 @@ from typing import TypeVar
 
 from consumers.kafka import ConsumerSettings, QueryConsumer
 from consumers.profiles import Profiles, ProfileSettings
-from engine.baseline import tag
 from engine.generation import Model
 from engine.stub import StubModel
 from infra.health import Health, listening
-from infra.pipeline import Options, Pipeline
+from infra.pipeline import Baseline, Options, Pipeline
 from infra.settings import Settings
 from infra.telemetry import Telemetry, set_up, shut_down
 from producers.kafka import EventProducer, ProducerSettings
@@ -121,10 +120,10 @@ async def _serve(
             starting.cancel()
             await asyncio.wait([starting])
             return 0
-        model, producer, profiles = starting.result()
+        model, baseline, producer, profiles = starting.result()
         pipeline = Pipeline(
             model,
-            tag if settings.baseline else None,
+            baseline,
             profiles,
             producer,
             Routes(settings.routes),
@@ -149,7 +148,7 @@ async def _serve(
 
 async def _start(
     settings: Settings, parts: contextlib.AsyncExitStack, progress: Progress
-) -> tuple[Model, EventProducer, Profiles]:
+) -> tuple[Model, Baseline | None, EventProducer, Profiles]:
     producer = EventProducer(
         ProducerSettings(
             client=settings.kafka_client(),
@@ -172,10 +171,16 @@ async def _start(
     parts.push_async_callback(profiles.close)
     parts.push_async_callback(producer.close)
     model = await parts.enter_async_context(running_model(settings, progress))
-    if settings.baseline:
-        await asyncio.to_thread(tag, "warehouse jobs in leeds")  # its lists are loaded now
+    baseline = await asyncio.to_thread(_baseline) if settings.baseline else None
     await producer.start()
-    return model, producer, profiles
+    return model, baseline, producer, profiles
+
+
+def _baseline() -> Baseline:
+    from engine import baseline
+
+    baseline.load()
+    return baseline.tag
 
 
 async def _first(work: asyncio.Task[T], stop: asyncio.Event, limit: float | None = None) -> None:

@@ -17,7 +17,7 @@ DEFAULT_ROUTES: dict[str, str] = {
 
 
 class Routes:
-    """The routing table; `changes` names a topic by tool. Raises `ValueError` for an unknown tool."""
+    """The routing table; `changes` names topics by tool. Raises `ValueError` for an unknown one."""
 
     def __init__(self, changes: Mapping[str, str] | None = None) -> None:
         unknown = set(changes or ()) - set(DEFAULT_ROUTES)
