@@ -1,0 +1,48 @@
+# make demo: see it work. make test: everything that is tested. make check: that, and lint.
+# EXTRA=gpu installs vLLM for GPUs; VENV and PYTHON choose where and with what.
+PYTHON ?= python3
+VENV   ?= .venv
+EXTRA  ?= cpu
+BIN    := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+
+# uv looks where pip was told to look; PyTorch's own CPU index is for everybody else.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+UV_FLAGS := $(if $(UV_FIND_LINKS),--no-sources-package torch)
+
+.PHONY: demo test check format lint types imports install clean
+
+demo: install
+	@$(BIN)/tagstream demo
+
+test: install
+	@$(PYTEST) tests
+
+check: install lint types imports test
+
+format: install
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: install
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+types: install
+	@$(BIN)/mypy
+
+imports: install
+	@$(BIN)/lint-imports
+
+install: $(VENV)/installed-$(EXTRA)
+
+$(VENV)/installed-$(EXTRA): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "tagstream: $(PYTHON) is missing: install Python 3.11 or later" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tagstream: $$($(PYTHON) -V) is too old: name Python 3.11 or later with PYTHON=..." >&2; exit 1; }
+	@command -v g++ >/dev/null || { echo "tagstream: g++ is missing: install a C++ compiler (Debian: apt-get install g++); vLLM compiles the model with it" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "tagstream: $(PYTHON) cannot make a virtual environment (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || { echo "tagstream: pip cannot reach a package index: check the network or PIP_INDEX_URL" >&2; exit 1; }
+	@echo "installing tagstream and vLLM ($(EXTRA)) into $(VENV)"
+	@$(BIN)/uv pip install $(UV_FLAGS) --python $(BIN)/python -e '.[$(EXTRA),demo,dev]' || { echo "tagstream: the packages could not be installed; what uv says above tells why" >&2; exit 1; }
+	@touch $@
+
+clean:
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis
