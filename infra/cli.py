@@ -57,14 +57,24 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     import uvloop
 
     from engine.generation import EngineError
+    from infra.demo import DemoError
     from infra.embedded import EmbeddedError
+    from infra.service import Stopped
     from infra.topics import TopicsError
     from infra.traffic import TrafficError
 
+    expected = (
+        SettingsError, EngineError, DemoError, EmbeddedError, Stopped, TopicsError, TrafficError
+    )  # fmt: skip
     try:
         return uvloop.run(work())
-    except (SettingsError, EngineError, EmbeddedError, TopicsError, TrafficError) as error:
+    except expected as error:
         raise stop(error) from None
+    except ExceptionGroup as group:
+        known, unknown = group.split(expected)
+        if unknown or known is None:
+            raise
+        raise stop(known.exceptions[0]) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -88,6 +98,15 @@ def say(value: Any) -> None:
 
 
 @app.command()
+def demo(as_json: Json = False) -> None:
+    """See it work: embedded broker, cache and model, sample searches, no other set-up."""
+    from infra.demo import demo
+
+    chosen = settings()
+    run(lambda: demo(chosen, out, note, as_json=as_json))
+
+
+@app.command()
 def serve(
     show_settings: Annotated[
         bool, typer.Option("--show-settings", help="Print every setting and end.")
@@ -98,13 +117,9 @@ def serve(
     chosen = settings()
     if show_settings:
         return _show(chosen, as_json)
-    from infra.service import Stopped, serve
+    from infra.service import serve
 
-    try:
-        code = run(lambda: serve(chosen))
-    except Stopped as error:
-        raise stop(error) from None
-    raise typer.Exit(code)
+    raise typer.Exit(run(lambda: serve(chosen)))
 
 
 def _show(chosen: Settings, as_json: bool) -> None:

@@ -11,7 +11,8 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+
+import msgspec
 
 from consumers.kafka import ConsumerSettings, QueryConsumer
 from consumers.profiles import Profiles, ProfileSettings
@@ -26,9 +27,6 @@ from producers.routes import Routes
 
 log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
-T = TypeVar("T")
-
-_LOOK_S = 1.0
 
 
 class Stopped(Exception):
@@ -41,9 +39,8 @@ async def running_model(settings: Settings, progress: Progress) -> AsyncIterator
     if settings.model == "stub":
         yield StubModel(settings.stub_delay_ms)
         return
-    from engine.supervisor import Supervised
-
     from engine.model import EngineSettings, VllmModel
+    from engine.supervisor import Supervised
     from engine.weights import prepare
 
     cache = Path(settings.model_cache).expanduser()
@@ -81,23 +78,35 @@ async def running_model(settings: Settings, progress: Progress) -> AsyncIterator
 async def serve(settings: Settings, progress: Progress = log.info) -> int:
     """Until SIGTERM or SIGINT; a second one forces. Raises `EngineError`, `Stopped`."""
     telemetry = set_up(settings)
-    stop = asyncio.Event()
     health = Health(settings.ready_stall_ms / 1_000)
+    started, stop = asyncio.Event(), asyncio.Event()
+
+    async def main() -> None:
+        async with service(settings, progress, telemetry, health) as running:
+            started.set()
+            while not stop.is_set():
+                await _first(running.consuming, stop)
+                if reason := health.hopeless():
+                    raise Stopped(reason)
+
     try:
         async with listening(settings, health):
-            main = asyncio.create_task(_serve(settings, telemetry, health, stop, progress))
-            _on_signals(stop, main)
-            return await main
+            task = asyncio.create_task(main())
+            _on_signals(started, stop, task)
+            await task
+        return 0
     except asyncio.CancelledError:
+        if not started.is_set():
+            return 0
         log.error("forced to stop: open queries are left to the partitions' next owner")
         return 1
     finally:
         await asyncio.to_thread(shut_down)
 
 
-def _on_signals(stop: asyncio.Event, main: asyncio.Task[int]) -> None:
+def _on_signals(started: asyncio.Event, stop: asyncio.Event, main: asyncio.Task[None]) -> None:
     def asked() -> None:
-        if stop.is_set():
+        if stop.is_set() or not started.is_set():
             main.cancel()
         log.info("stopping: finishing the open queries; once more forces")
         stop.set()
@@ -106,29 +115,23 @@ def _on_signals(stop: asyncio.Event, main: asyncio.Task[int]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, asked)
 
 
-async def _serve(
-    settings: Settings,
-    telemetry: Telemetry,
-    health: Health,
-    stop: asyncio.Event,
-    progress: Progress,
-) -> int:
+class Running(msgspec.Struct, frozen=True):
+    """A service under way; `consuming` ends only when it fails or is stopped."""
+
+    model: Model
+    consuming: asyncio.Task[None]
+
+
+@asynccontextmanager
+async def service(
+    settings: Settings, progress: Progress, telemetry: Telemetry, health: Health
+) -> AsyncIterator[Running]:
+    """The service, from a warm engine to a drained consumer. Raises `EngineError`."""
     async with contextlib.AsyncExitStack() as parts:
-        starting = asyncio.create_task(_start(settings, parts, progress))
-        await _first(starting, stop)
-        if not starting.done():
-            starting.cancel()
-            await asyncio.wait([starting])
-            return 0
-        model, baseline, producer, profiles = starting.result()
+        model, baseline, producer, profiles = await _start(settings, parts, progress)
+        routes = Routes(settings.routes)
         pipeline = Pipeline(
-            model,
-            baseline,
-            profiles,
-            producer,
-            Routes(settings.routes),
-            telemetry,
-            _options(settings),
+            model, baseline, profiles, producer, routes, telemetry, _options(settings)
         )
         consumer = QueryConsumer(_consuming(settings), pipeline.process, telemetry.committed)
         health.watch(consumer, producer, model)
@@ -136,14 +139,10 @@ async def _serve(
         consuming = asyncio.create_task(consumer.run())
         log.info("serving with %s", model.name)
         try:
-            while not stop.is_set() and not consuming.done():
-                await _first(consuming, stop, limit=_LOOK_S)
-                if reason := health.hopeless():
-                    raise Stopped(reason)
+            yield Running(model, consuming)
         finally:
             consumer.stop()
             await consuming
-    return 0
 
 
 async def _start(
@@ -183,11 +182,11 @@ def _baseline() -> Baseline:
     return baseline.tag
 
 
-async def _first(work: asyncio.Task[T], stop: asyncio.Event, limit: float | None = None) -> None:
-    """Until the task ends, `stop` is set or the limit is up; raises what the task raised."""
+async def _first(work: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """Until the task ends, `stop` is set, or a second is up; raises what the task raised."""
     stopped = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait([work, stopped], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([work, stopped], timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopped.cancel()
     if work.done():

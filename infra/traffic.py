@@ -6,7 +6,7 @@ In: files, settings. Out: Kafka records, Redis keys, events as they come.
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,12 @@ def searches(file: Path) -> list[SearchQuery]:
 
 
 async def publish(
-    settings: Settings, queries: Sequence[SearchQuery], gaps: Iterator[float]
+    settings: Settings,
+    queries: Sequence[SearchQuery],
+    gaps: Iterator[float],
+    about_to: Callable[[SearchQuery], None] = lambda _: None,
 ) -> AsyncIterator[SearchQuery]:
-    """Publishes each query, `gaps` seconds apart, with a span of its own; yields it when sent."""
+    """Publishes each query, `gaps` seconds apart, in a span of its own; yields it when sent."""
     producer = AIOKafkaProducer(
         **settings.kafka_client(), acks="all", enable_idempotence=settings.kafka_idempotence
     )
@@ -72,6 +75,7 @@ async def publish(
         await producer.start()
         for query, gap in zip(queries, gaps, strict=False):
             await asyncio.sleep(gap)
+            about_to(query)
             topic = settings.queries_topic
             with tracer.start_as_current_span(f"send {topic}", kind=SpanKind.PRODUCER):
                 carrier: dict[str, str] = {}
