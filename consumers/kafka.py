@@ -10,6 +10,7 @@ does not decode goes to `process` as a problem, everything else ends `run`.
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -29,6 +30,9 @@ from consumers.offsets import Offsets
 
 log = logging.getLogger(__name__)
 Process = Callable[[Delivery], Coroutine[Any, Any, None]]
+
+Fetched = tuple["Partition", ConsumerRecord, float, float]
+"""A record that has been fetched but not started: when, in monotonic and epoch seconds."""
 
 OnCommit = Callable[[str, int, int], None]
 """Topic, partition, watermark: acknowledged."""
@@ -85,8 +89,8 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self._on_commit = on_commit
         self._consumer: AIOKafkaConsumer | None = None
         self._free = settings.window
+        self._fetched: deque[Fetched] = deque()
         self._room = asyncio.Event()
-        self._room.set()
         self._stopping = asyncio.Event()
         self._commit_lock = asyncio.Lock()
         self._failure: BaseException | None = None
@@ -123,6 +127,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
     def stop(self) -> None:
         """Fetch no more, finish what is open within the limit, commit, leave the group."""
         self._stopping.set()
+        self._fetched.clear()
         self._room.set()
 
     @property
@@ -130,26 +135,38 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         return self._settings.window - self._free
 
     async def _poll(self) -> None:
+        """Fetches a window's worth once the last one is under way."""
         assert self._consumer
-        if self._free <= 0:
+        if self._fetched:
             self._room.clear()
             await self._room.wait()
             return
+        window = self._settings.window
         try:
-            batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=self._free)
+            batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=window)
         except KafkaError as error:
             log.warning("cannot fetch from %s, trying again: %r", self._settings.topic, error)
             await self._pause_for(_RETRY_S)
             return
+        received, received_at = time.monotonic(), time.time()
         for tp, records in batches.items():
-            partition = self.partitions.get(tp)
-            if partition is None or partition.revoked:
-                continue  # another member answers them
-            for record in records:
-                self._start(partition, record)
-            self._hold(partition)
+            if (partition := self.partitions.get(tp)) is not None:
+                self._fetched += ((partition, record, received, received_at) for record in records)
+        self._fill()
 
-    def _start(self, partition: Partition, record: ConsumerRecord) -> None:
+    def _fill(self) -> None:
+        """Starts what has been fetched, as far as the window allows."""
+        while self._fetched and self._free > 0:
+            partition, *fetched = self._fetched.popleft()
+            if not partition.revoked:  # else another member answers it
+                self._start(partition, *fetched)
+                self._hold(partition)
+        if not self._fetched:
+            self._room.set()
+
+    def _start(
+        self, partition: Partition, record: ConsumerRecord, received: float, received_at: float
+    ) -> None:
         self._note_gap(partition, record.offset)
         if not partition.offsets.pending:
             partition.moved = time.monotonic()
@@ -162,8 +179,8 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             value=record.value,
             headers=record.headers,
             timestamp=record.timestamp / 1_000,
-            received=time.monotonic(),
-            received_at=time.time(),
+            received=received,
+            received_at=received_at,
             done=partition.offsets.track(record.offset),
             query=query,
             problem=problem,
@@ -179,8 +196,8 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         if partition.offsets.watermark != partition.mark:
             partition.mark, partition.moved = partition.offsets.watermark, time.monotonic()
         self._free += 1
-        self._room.set()
         self._hold(partition)
+        self._fill()
         if not task.cancelled() and (error := task.exception()):
             self._failure = self._failure or error
 

@@ -10,11 +10,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from statistics import median
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -41,6 +41,7 @@ from schemas.queries import SearchQuery
 from schemas.tools import Call, Plan, Policy, tool_name
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 Baseline = Callable[[str, str | None], list[Call]]
 """The rule-based tagger: query and location in, calls out."""
 
@@ -177,11 +178,8 @@ class Pipeline:
         cut: str | None = None
         try:
             async with aclosing(answer(self._model, run.query.query, profile)) as items:
-                while True:
-                    async with asyncio.timeout_at(run.deadline):
-                        item = await anext(items, None)
-                    if item is None:
-                        break
+                timed = items if run.deadline is None else _before(run.deadline, items)
+                async for item in timed:
                     await self._take(run, item)
         except TimeoutError:
             cut = "the deadline cut the stream"
@@ -311,3 +309,13 @@ class Pipeline:
             )
         self._telemetry.count("tagstream.dead_letters", kind=kind)
         log.warning("%s went to the dead letters: %s: %s", delivery.source, error, message)
+
+
+async def _before(deadline: float, items: AsyncGenerator[T]) -> AsyncIterator[T]:
+    """The items, until `TimeoutError` at the deadline; what is done with them is not timed."""
+    while True:
+        async with asyncio.timeout_at(deadline):
+            item = await anext(items, None)
+        if item is None:
+            return
+        yield item
