@@ -109,7 +109,7 @@ def _fixed(page: Page) -> set[int]:
 
 
 def _two_letters(page: Page) -> list[tuple[int, EmploymentType]]:
-    """"ft" and "pt", where they stand for a contract and not for a fort, feet or a therapist."""
+    """ "ft" and "pt", where they stand for a contract and not for a fort, feet or a therapist."""
     found: list[tuple[int, EmploymentType]] = []
     for i, word in enumerate(page.words):
         if not page.free[i] or word not in ("ft", "pt"):

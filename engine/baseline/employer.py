@@ -122,9 +122,10 @@ def _formed(page: Page, i: int) -> int | None:
         word = page.words[at]
         if word in _INSTITUTIONS and (page.is_capital(at) and page.is_capital(i)):
             return at + 1
-        if word in _FORMS and (word not in ("group", "partners", "associates") or (
-            page.is_capital(at) and page.is_capital(i)
-        )):
+        if word in _FORMS and (
+            word not in ("group", "partners", "associates")
+            or (page.is_capital(at) and page.is_capital(i))
+        ):
             trade = at + 1 < stop and page.words[at + 1] in _TRADES
             return at + 2 if trade else at + 1
         if word in word_set("stop_words") or page.stems[at] in occupations().heads:

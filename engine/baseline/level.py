@@ -31,8 +31,7 @@ _WORDS: tuple[tuple[str, Level, bool], ...] = (
      r"ciso|cio|chro|cro|cpo|cco|chief(?= \w)", "executive", False),
 )  # fmt: skip
 _LEVELS = tuple(
-    (re.compile(rf"\b(?:{pattern})\b(?![+#])"), level, leaves)
-    for pattern, level, leaves in _WORDS
+    (re.compile(rf"\b(?:{pattern})\b(?![+#])"), level, leaves) for pattern, level, leaves in _WORDS
 )
 _NO_LEVEL = re.compile(
     r"senior (?:living|care|home|cent(?:er|re)|citizen|service|housing|community|communities|"

@@ -48,7 +48,7 @@ def _place_at(page: Page, i: int, home: str | None) -> tuple[int, str] | None:
     end, place = known
     region = _region_after(page, end)
     if place.weak and not region and not _hinted(page, i, end):
-        return None
+        return _lone_code(page, i)
     shown = place.alias or _shown(page, i, end, place)
     if region and not place.region and not place.alias:
         after, named = region
@@ -98,7 +98,9 @@ def _lone_code(page: Page, i: int) -> tuple[int, str] | None:
     if region is None:
         return None
     if word == "us" and not (typed.isupper() and not page.text.isupper()):
-        return (i + 1, "US") if i > 1 and page.words[i - 2 : i] == ["in", "the"] else None
+        around = page.words[max(0, i - 2) : i], page.words[i + 1 : i + 2]
+        named = around[0] == ["in", "the"] or around[0][-1:] == ["remote"] or around[1] == ["only"]
+        return (i + 1, "US") if named else None
     capital = typed.isupper() and not page.text.isupper()
     if capital and (after_in or word not in _CODES_THAT_ARE_WORDS):
         return i + 1, region.name
@@ -192,4 +194,3 @@ def _unknown_town(page: Page, i: int, common: frozenset[str]) -> tuple[int, str]
         named = not page.is_mixed() or page.is_capital(i)
         return (end, _shown(page, i, end, Place())) if named else None
     return None
-

@@ -13,7 +13,7 @@ from schemas.tools import Currency, Period, Salary
 _SYMBOLS = {
     "$": "USD", "us$": "USD", "c$": "CAD", "ca$": "CAD", "cad$": "CAD", "a$": "AUD", "au$": "AUD",
     "nz$": "NZD", "s$": "SGD", "hk$": "HKD", "r$": "BRL", "mx$": "MXN", "£": "GBP", "€": "EUR",
-    "₹": "INR", "¥": "JPY", "₱": "PHP", "₦": "NGN", "₩": "KRW", "₪": "ILS", "zł": "PLN",
+    "₹": "INR", "¥": "JPY", "₱": "PHP", "₦": "NGN", "₩": "KRW", "₪": "ILS", "zł": "PLN", "r": "ZAR",
 }  # fmt: skip
 _WORDS = {
     "dollar": "USD", "dollars": "USD", "bucks": "USD", "pounds": "GBP", "quid": "GBP",
@@ -44,7 +44,7 @@ _MULTIPLES = {
 }  # fmt: skip
 
 _CODE = "|".join(sorted(_WORDS, key=len, reverse=True))
-_SIGN = r"(?:(?:us|ca|cad|c|au|a|nz|s|hk|r|mx)?\$|[£€₹¥₱₦₩₪])"
+_SIGN = r"(?:(?:us|ca|cad|c|au|a|nz|s|hk|r|mx)?\$|[£€₹¥₱₦₩₪]|r(?=\d{4}))"
 _NUMBER = r"\d{1,3}(?:[,.' ]\d{3})+(?!\d)(?:\.\d{1,2})?|\d{1,9}(?:[.,]\d{1,2})?(?![\d])"
 _UNIT = r"k|grand|thousand|million|m|lpa|lakhs?|lacs?|crores?|cr|l"
 _EACH = (
@@ -111,22 +111,23 @@ def _call(page: Page, match: re.Match[str]) -> Salary | None:
         high *= _MULTIPLES.get(unit2, 1)
         if high < low:
             return None
-    elif _UPPER.match(lead) or _UPPER.search(match["tail"] or "") or "or less" in (
-        match["tail"] or ""
-    ) or " up to" in lead:
+    elif (
+        _UPPER.match(lead)
+        or _UPPER.search(match["tail"] or "")
+        or "or less" in (match["tail"] or "")
+        or " up to" in lead
+    ):
         low, high = None, low
     period = _period(each, low if low is not None else high or 0, unit or unit2)
     return Salary(_whole(low), _whole(high), Currency(currency) if currency else None, period)
 
 
-def _is_pay(
-    match: re.Match[str], currency: str | None, unit: str, low: float, lead: str
-) -> bool:
+def _is_pay(match: re.Match[str], currency: str | None, unit: str, low: float, lead: str) -> bool:
     """Whether the figure is money: something beside it must say so."""
     if match["low"] in ("401", "403", "457") and unit == "k":
         return False
     if currency or match["each"]:
-        return low >= 5 or bool(match["sign"] or match["sign2"])
+        return low >= 5 or bool(unit or match["sign"] or match["sign2"])
     if unit in ("k", "grand", "thousand"):
         return low >= 12 or bool(match["plus"]) or bool(_ASKS.search(lead))
     if unit not in ("", "l", "m", "million"):

@@ -152,5 +152,3 @@ def gazetteer() -> Gazetteer:
         else:
             places.setdefault(key, Place())
     return Gazetteer(Phrases(places, most=5), codes)
-
-

@@ -68,5 +68,7 @@ def _asked(page: Page, start: int, end: int) -> bool:
     around = page.words[max(0, start - 2) : start] + page.words[end : end + 2]
     if _SPEAKING.intersection(around):
         return True
+    if start > 1 and page.words[start - 1] in ("and", "or") and not page.free[start - 2]:
+        return _languages().longest(page.words, start - 2, start - 1) is not None
     alone = page.breaks[start] == 2 and start > 0
     return alone and (end == len(page) or page.breaks[end] == 2)

@@ -84,5 +84,3 @@ def _nearest(word: str) -> str | None:
         near |= _mendable().get(form, set())
     near = {right for right in near if right[0] == word[0]}
     return next(iter(near)) if len(near) == 1 else None
-
-

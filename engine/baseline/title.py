@@ -102,6 +102,8 @@ def _with_domain(page: Page, end: int, sector_at: dict[int, int]) -> int:
 def _joins(page: Page, i: int, sector_at: dict[int, int]) -> bool:
     known = occupations()
     word, stem = page.words[i], page.stems[i]
+    if word == "people":
+        return page.words[i - 1] == "of"
     if word in word_set("stop_words") or word in word_set("job_words") or i in sector_at:
         return False
     return stem in known.modifiers or stem in known.heads
@@ -119,6 +121,9 @@ def _start(page: Page, i: int, end: int, sector_at: dict[int, int]) -> int:
         word = page.words[before]
         if not page.free[before] or before in taken_by_sector:
             break
+        if page.word_as_typed(before) == "IT" and page.is_mixed():
+            start = before
+            continue
         if word in word_set("stop_words") or word in word_set("job_words"):
             break
         if word == "bilingual" or word in word_set("languages"):
@@ -147,7 +152,9 @@ def _names_kind(page: Page, i: int) -> bool:
 def _is_skill_like(page: Page, i: int) -> bool:
     """Whether a word looks like a technology before a title: "c++", ".net", "s4hana"."""
     word = page.words[i]
-    return any(c in "+#" for c in word) or (not word.isalpha() and word[0].isalpha())
+    return any(c in "+#" for c in word) or (
+        not word.isalpha() and word[0].isalpha() and sum(c.isdigit() for c in word) < 3
+    )
 
 
 def _functions(page: Page, has_title: bool) -> list[tuple[int, int]]:
