@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from statistics import median
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -237,7 +237,7 @@ class Pipeline:
 
     def _event(self, run: Run, call: Call) -> Event:
         query = run.query
-        common = {
+        common: dict[str, Any] = {
             "query_id": query.query_id,
             "index": len(run.receipts),
             "call": call,

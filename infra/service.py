@@ -28,6 +28,7 @@ from producers.routes import Routes
 
 log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
+ModelMaker = Callable[[Settings, Progress], contextlib.AbstractAsyncContextManager[Model]]
 
 
 class Stopped(Exception):
@@ -125,23 +126,28 @@ class Running(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def service(
-    settings: Settings, progress: Progress, telemetry: Telemetry, health: Health
+    settings: Settings,
+    progress: Progress,
+    telemetry: Telemetry,
+    health: Health,
+    model: ModelMaker | None = None,
 ) -> AsyncIterator[Running]:
     """The service, from a warm engine to a drained consumer. Raises `EngineError`."""
     async with contextlib.AsyncExitStack() as parts:
-        model, baseline, producer, profiles = await _start(settings, parts, progress)
+        making = (model or running_model)(settings, progress)
+        engine, baseline, producer, profiles = await _start(settings, parts, making)
         routes = Routes(settings.routes)
         pipeline = Pipeline(
-            model, baseline, profiles, producer, routes, telemetry, _options(settings)
+            engine, baseline, profiles, producer, routes, telemetry, _options(settings)
         )
         consumer = QueryConsumer(_consuming(settings), pipeline.process, telemetry.committed)
-        health.watch(consumer, producer, model)
-        _observe(telemetry, settings, consumer, producer, model)
+        health.watch(consumer, producer, engine)
+        _observe(telemetry, settings, consumer, producer, engine)
         _settle_memory()
         consuming = asyncio.create_task(consumer.run())
-        log.info("serving with %s", model.name)
+        log.info("serving with %s", engine.name)
         try:
-            yield Running(model, consuming)
+            yield Running(engine, consuming)
         finally:
             consumer.stop()
             await consuming
@@ -155,7 +161,9 @@ def _settle_memory() -> None:
 
 
 async def _start(
-    settings: Settings, parts: contextlib.AsyncExitStack, progress: Progress
+    settings: Settings,
+    parts: contextlib.AsyncExitStack,
+    making: contextlib.AbstractAsyncContextManager[Model],
 ) -> tuple[Model, Baseline | None, EventProducer, Profiles]:
     producer = EventProducer(
         ProducerSettings(
@@ -178,7 +186,7 @@ async def _start(
     )
     parts.push_async_callback(profiles.close)
     parts.push_async_callback(producer.close)
-    model = await parts.enter_async_context(running_model(settings, progress))
+    model = await parts.enter_async_context(making)
     baseline = await asyncio.to_thread(_baseline) if settings.baseline else None
     await producer.start()
     return model, baseline, producer, profiles
