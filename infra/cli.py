@@ -269,8 +269,18 @@ def profiles_load(file: Annotated[Path, typer.Argument(help="Profiles, one a lin
 @schemas_app.command("export")
 def schemas_export(folder: Annotated[Path, typer.Argument(help="Made if missing.")]) -> None:
     """Write JSON Schema and AsyncAPI, as derived from the structs."""
-    from infra.topics import names
-    from schemas.export import export
+    from producers.routes import DEFAULT_ROUTES
+    from schemas.export import Topics, export
 
-    for file in export(folder, names(settings())):
-        out.print(str(file), highlight=False)
+    chosen = settings()
+    topics = Topics(
+        queries=chosen.queries_topic,
+        calls=DEFAULT_ROUTES | chosen.routes,
+        done=chosen.done_topic,
+        dead_letters=chosen.dead_letters_topic,
+    )
+    try:
+        for file in export(folder, topics):
+            out.print(str(file), highlight=False, soft_wrap=True)
+    except OSError as error:
+        raise stop(f"{folder}: {error.strerror}") from None
