@@ -53,7 +53,7 @@ async def answer(
 
     Raises `EngineError` if the model cannot answer.
     """
-    rules = Rules()
+    rules = Rules(rewrite=profile is not None)
     usage = Usage()
     prompt = render(query, profile.location if profile else None)
     requests = [(prompt, FIRST)]
@@ -78,13 +78,14 @@ async def answer(
 class Rules:
     """What a grammar says clumsily or an unguided model may forget; one per answer.
 
-    Plan first and once, nothing twice, policy for trust violations alone, rewrite for
-    self-reference alone and before the tags, suggestions last and from the row of an
-    industry that was called.
+    Plan first and once, nothing twice, one policy and for trust violations alone, nothing
+    after a self-reference plan until it has its profile, `rewrite` only if there is one and
+    before the tags, suggestions last, once, and from the row of an industry that was called.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, rewrite: bool = True) -> None:
         self.wants_profile = False
+        self._rewrite = rewrite
         self._intent = ""
         self._made: set[Call] = set()
         self._industries: set[str] = set()
@@ -111,22 +112,21 @@ class Rules:
             return "too_many"
         if call in self._made:
             return "repeat"
-        allowed = True
+        searched = self._intent in ("criteria", "self_reference") and not self.wants_profile
         match call:
             case Plan():
                 allowed = not self._made
             case Policy():
-                allowed = self._intent == "trust_violation"
+                allowed = self._intent == "trust_violation" and self._last is Plan
             case Rewrite():
-                allowed = self._intent == "self_reference" and self._last is Plan
+                asked = self._intent == "self_reference" and self._rewrite
+                allowed = asked and searched and self._last is Plan
             case Suggest(values=values):
-                allowed = self._intent in ("criteria", "self_reference") and bool(self._industries)
+                allowed = searched and self._last is not Suggest and bool(self._industries)
                 if allowed and not related(values, self._industries):
                     return "unrelated"
             case _:
-                allowed = (
-                    self._intent in ("criteria", "self_reference") and self._last is not Suggest
-                )
+                allowed = searched and self._last is not Suggest
         return None if allowed else "out_of_place"
 
 

@@ -2,8 +2,9 @@
 
 In: text, in pieces of any size. Out: a `Call` or a `Dropped` for every JSON object that
 has closed, in order. Always holds: what comes out does not depend on where the text was
-split; nothing comes out of an object that has not closed; each character is looked at
-once; at most `limit` characters are kept. One decoder serves one answer.
+split; no call comes out of an object that has not closed; each character is looked at
+once; at most `limit` characters are kept. A line's end in a string is never JSON: it ends
+the object, so that a lost quote costs one line. One decoder serves one answer.
 """
 
 import re
@@ -16,8 +17,9 @@ LIMIT = 4_096
 """Characters of one call; the longest valid one has about 1,100."""
 
 _SHOWN = 200
+_NO_TOOL = "Object missing required field `tool`"
 _STRUCTURE = re.compile(r'[{}"]')
-_STRING = re.compile(r'["\\]')
+_STRING = re.compile(r'["\\\n]')
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -66,7 +68,7 @@ class Decoder:
                     return found
                 self._depth, self._in_junk, at = 1, False, start + 1
             elif self._escaped:
-                self._escaped, at = False, at + 1
+                self._escaped, at = False, at + (text[at] != "\n")
             elif (place := self._scan(text, at)) < 0:
                 break
             else:
@@ -96,13 +98,15 @@ class Decoder:
                 self._depth -= 1
             case "\\":
                 self._escaped = True
+            case "\n":  # JSON has none in a string: it was left open, the next line is whole
+                self._depth = 0
             case _:
                 self._in_string = not self._in_string
         return match.end()
 
     def _keep(self, text: str) -> None:
         room = self._limit - self._size
-        if room > 0:
+        if text and room > 0:
             self._parts.append(text[:room])
         self._size += len(text)
 
@@ -123,9 +127,10 @@ class Decoder:
         try:
             return decode_call(text)
         except msgspec.ValidationError as error:
-            unknown = str(error).endswith("`$.tool`") or "missing required field `tool`" in str(error)
+            said = str(error)
+            unknown = said.endswith(" at `$.tool`") or said == _NO_TOOL
             reason = "unknown_tool" if unknown else "bad_arguments"
-            return Dropped(reason, str(error), text[:_SHOWN])
+            return Dropped(reason, said[:_SHOWN], text[:_SHOWN])
         except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
             return Dropped("malformed", str(error), text[:_SHOWN])
 

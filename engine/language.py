@@ -4,7 +4,8 @@ An answer is one call a line, in the order of `schemas.tools.CALLS`, each line t
 contract's own JSON. In: the tagged union. Out, all pure:
 
 - `write(calls)`: the canonical text, as training and examples have it. Text values
-  begin with a space (" Houston" is one token, "Houston" three); decoding trims it.
+  begin with a space (" Houston" is one token, "Houston" three), if there is room for it;
+  decoding trims it.
 - `added_tokens()`: what a tuned model's tokenizer gets. A call without a free value is
   one token with its newline; of the others each fixed stretch is one.
 - `grammar(...)`: EBNF for xgrammar. What it accepts decodes as a `Call`.
@@ -55,6 +56,8 @@ class Field(msgspec.Struct, frozen=True):
     """JSON of every value, if they can be listed; `null` is one where allowed."""
     free: str = ""
     """`text`, `long_text`, `integer`, `amount` or `list`, where they cannot."""
+    limit: int = 0
+    """Characters of a text."""
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -78,7 +81,7 @@ class Form(msgspec.Struct, frozen=True):
 def _field(before: str, kind: inspect.Type) -> Field:
     options = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
     choices: list[str] = []
-    free = ""
+    free, most = "", 0
     for option in options:
         match option:
             case inspect.Metadata(type=inner):
@@ -92,14 +95,15 @@ def _field(before: str, kind: inspect.Type) -> Field:
             case inspect.VarTupleType(item_type=item):
                 choices, free = list(_field("", item).choices), "list"
             case inspect.StrType(max_length=limit):
-                free = "text" if limit is not None and limit <= 120 else "long_text"
+                most = limit or 0
+                free = "text" if 0 < most <= 120 else "long_text"
             case inspect.FloatType():
                 free = "amount"
             case inspect.IntType():
                 free = free or "integer"
             case _:
                 raise TypeError(f"no way to write {option}")
-    return Field(before, tuple(choices), free)
+    return Field(before, tuple(choices), free, most)
 
 
 @cache
@@ -167,10 +171,10 @@ def write(calls: Iterable[Call]) -> str:
 
 def _write_one(call: Call) -> str:
     line = encode_call(call).decode() + "\n"
-    first = form(type(call)).fields[:1]
-    if first and "text" in first[0].free:
-        head = first[0].before + '"'
-        return head + " " + line[len(head) :]
+    for field in form(type(call)).fields[:1]:
+        if field.limit and len(getattr(call, call.__struct_fields__[0])) < field.limit:
+            head = field.before + '"'
+            return head + " " + line[len(head) :]
     return line
 
 
@@ -207,9 +211,11 @@ def grammar(*, plan: bool = True, rewrite: bool = False) -> str:
     return "\n".join(f"{name} ::= {body}" for name, body in rules.items()) + "\n"
 
 
+# What trimming would take off the front; a value of nothing else is refused as blank.
+_SPACES = r" \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _TERMINALS = {
     "escape": r'"\\" ["\\/]',
-    "visible": r'[^ "\\\x00-\x1f\x7f] | escape',
+    "visible": rf'[^"\\\x00-\x1f\x7f{_SPACES}] | escape',
     "char": r'[^"\\\x00-\x1f\x7f] | escape',
     "text": r'"\"" " "? visible char{0,118} "\""',
     "long-text": r'"\"" " "? visible char{0,400} "\""',

@@ -2,8 +2,11 @@
 
 In: the query, the place it is asked from, and, on demand, the profile. Out: text that
 the answer continues. Always holds: one line each; nothing a searcher or a profile says
-becomes an added or a special token; the query is never trimmed, a profile is, in a fixed order.
+becomes an added token (but `000`) or a special one; the query is never trimmed, a profile
+is, in a fixed order.
 """
+
+import re
 
 from engine.language import PLAN_SELF_REFERENCE, write
 from schemas.profiles import Profile
@@ -30,10 +33,16 @@ MAX_PROFILE = 480
 
 MAX_ITEMS = 8
 
+_JSON = str.maketrans('{}"', "()'")
+"""Each added token but `000` has a brace or a double quote."""
+
+_TAG = re.compile(r"<(?=\S)")
+"""Special tokens are written `<|...|>` or `<...>`."""
+
 
 def plain(text: str) -> str:
-    """One line in which nothing reads as a call's beginning or a special token."""
-    return " ".join(text.split()).replace('{"', '{ "').replace("<|", "< |")
+    """One line in which nothing reads as a piece of a call or as a special token."""
+    return _TAG.sub("< ", " ".join(text.split()).translate(_JSON))
 
 
 def render(query: str, location: str | None = None) -> str:
