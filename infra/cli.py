@@ -3,21 +3,16 @@
 import itertools
 import json
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from infra.settings import Settings, SettingsError, describe, load
-
-T = TypeVar("T")
-out = Console()
-err = Console(stderr=True)
-Json = Annotated[bool, typer.Option("--json", help="Answer with JSON, one object a line.")]
+from infra.bench.commands import app as bench_app
+from infra.console import Json, note, out, run, say, settings, stop
+from infra.settings import Settings, describe
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,7 +25,6 @@ app = typer.Typer(
 topics_app = typer.Typer(no_args_is_help=True, help="The Kafka topics.")
 profiles_app = typer.Typer(no_args_is_help=True, help="The members' profiles in Redis.")
 schemas_app = typer.Typer(no_args_is_help=True, help="JSON Schema and AsyncAPI.")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure; each says machine and versions.")
 for name, group in (
     ("topics", topics_app), ("profiles", profiles_app),
     ("schemas", schemas_app), ("bench", bench_app),
@@ -44,57 +38,6 @@ def main() -> None:
         app()
     except BrokenPipeError:
         sys.exit(0)
-
-
-def stop(message: object) -> typer.Exit:
-    """One line on stderr; raise what comes back."""
-    err.print(f"tagstream: {message}", style="red", highlight=False, soft_wrap=True, markup=False)
-    return typer.Exit(1)
-
-
-def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Runs a coroutine under uvloop; the errors that users can meet become one line."""
-    import uvloop
-
-    from engine.generation import EngineError
-    from infra.demo import DemoError
-    from infra.embedded import EmbeddedError
-    from infra.service import Stopped
-    from infra.topics import TopicsError
-    from infra.traffic import TrafficError
-
-    expected = (
-        SettingsError, EngineError, DemoError, EmbeddedError, Stopped, TopicsError, TrafficError
-    )  # fmt: skip
-    try:
-        return uvloop.run(work())
-    except expected as error:
-        raise stop(error) from None
-    except ExceptionGroup as group:
-        known, unknown = group.split(expected)
-        if unknown or known is None:
-            raise
-        raise stop(known.exceptions[0]) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-def settings() -> Settings:
-    try:
-        return load()
-    except SettingsError as error:
-        raise stop(error) from None
-
-
-def note(text: str) -> None:
-    """Progress, on stderr."""
-    err.print(f"[dim]{text}[/dim]", highlight=False)
-
-
-def say(value: Any) -> None:
-    """One JSON object on a line."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
 
 
 @app.command()

@@ -4,6 +4,9 @@ In: `PipelineOptions`. Out: a `PipelineReport` of every run, its failures, the m
 ratios, with the machine and the versions. The peers are in `tests/benchmarks/peers`, in a
 checkout of the project only, and need the extra `peers`.
 
+`tagstream+telemetry` is the service once more, with Prometheus on a port and traces sent to a
+sink; it is reported beside, not instead.
+
 Each run has a fresh broker and cache. Rounds are interleaved and the order rotates, so that
 neither a warm machine nor a busy minute favours one. A run that fails is one line in the
 report, and the others go on; what the harness itself lacks is a `BenchError` or an
@@ -12,8 +15,8 @@ report, and the others go on; what the harness itself lacks is a `BenchError` or
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import get_args
 from uuid import uuid4
@@ -22,19 +25,33 @@ import msgspec
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from infra.bench.figures import Failure, Ratio, Run, Summary, Test, compare, summarise
+from infra.bench.figures import (
+    Failure,
+    Latency,
+    Ratio,
+    Run,
+    Summary,
+    Test,
+    Throughput,
+    compare,
+    summarise,
+)
 from infra.bench.latency import latency
 from infra.bench.machine import Machine, this_machine, versions
 from infra.bench.processes import BenchError, Child, child
+from infra.bench.sink import received, sink
 from infra.bench.throughput import throughput
+from infra.bench.traffic import profiles
 from infra.bench.workload import Workload, environment
 from infra.bench.world import World, refuse_used_broker, world
+from infra.embedded import HOST, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = "tagstream"
+TELEMETRY = "tagstream+telemetry"
 PEERS = ("bare", "concurrent")
 PEERS_PATH = ROOT / "tests" / "benchmarks"
-IMPLEMENTATIONS = (SERVICE, *PEERS)
+IMPLEMENTATIONS = (SERVICE, TELEMETRY, *PEERS)
 TESTS: tuple[Test, ...] = get_args(Test)
 RUN_FAILS = (BenchError, KafkaError, RedisError, TimeoutError)
 """What ends a run and not the bench."""
@@ -47,7 +64,7 @@ NEEDED = {
 class PipelineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The first implementation is the one that the others are compared with."""
 
-    implementations: tuple[str, ...] = IMPLEMENTATIONS
+    implementations: tuple[str, ...] = (SERVICE, *PEERS)
     tests: tuple[Test, ...] = TESTS
     rounds: int = 3
     workload: Workload = Workload()
@@ -86,6 +103,20 @@ class PipelineReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def silent(progress: Progress) -> None:
     """For callers who do not show progress."""
+
+
+def line(progress: Progress) -> str:
+    """Progress in words."""
+    now = f"{progress.step}/{progress.steps} {progress.test} of {progress.implementation}"
+    match progress.result:
+        case None:
+            return f"{now} ..."
+        case Throughput(queries_s=rate):
+            return f"{now}: {rate:,.0f} queries/s"
+        case Latency(first_ms=first, done_ms=done):
+            return f"{now}: first p50 {first.p50:.0f} ms, done p50 {done.p50:.0f} ms"
+        case Failure(reason=reason):
+            return f"{now} failed: {reason}"
 
 
 async def run(
@@ -162,7 +193,8 @@ def _plan(options: PipelineOptions) -> Iterator[tuple[int, Test, str]]:
 
 async def _measure(options: PipelineOptions, test: Test, name: str, number: int) -> Run:
     workload = options.workload
-    made = world(options.kafka, options.redis, workload.members, workload.fetch_max_wait_ms)
+    cached = profiles(workload.members)
+    made = world(options.kafka, options.redis, cached, workload.fetch_max_wait_ms)
     # new names for each run: a broker or cache that is given may remember the run before
     prefix = uuid4().hex[:8]
     async with made as there:
@@ -178,7 +210,7 @@ async def _measure(options: PipelineOptions, test: Test, name: str, number: int)
 def _starter(
     options: PipelineOptions, name: str, there: World, prefix: str, delay_ms: float
 ) -> Callable[[], AbstractContextManager[Child]]:
-    if name == SERVICE:
+    if name in (SERVICE, TELEMETRY):
         argv, path = [sys.executable, "-m", "infra", "serve"], [ROOT]
     else:
         python = options.peer_python or sys.executable
@@ -192,4 +224,21 @@ def _starter(
         delay_ms=delay_ms,
         path=path,
     )
+    if name == TELEMETRY:
+        return lambda: _observed(argv, told)
     return lambda: child(name, argv, told, ROOT)
+
+
+@contextmanager
+def _observed(argv: Sequence[str], told: Mapping[str, str]) -> Iterator[Child]:
+    """With telemetry on. Raises `BenchError` if no traces arrived at the sink."""
+    with sink() as port:
+        telemetry = {
+            "TAGSTREAM_HTTP_HOST": HOST,
+            "TAGSTREAM_HTTP_PORT": str(free_port()),
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://{HOST}:{port}/v1/traces",
+        }
+        with child(TELEMETRY, argv, {**told, **telemetry}, ROOT) as running:
+            yield running
+        if not received(port):
+            raise BenchError(f"{TELEMETRY} sent no traces: {running.name} ran without telemetry")

@@ -51,8 +51,9 @@ class _Arrival(msgspec.Struct, frozen=True):
 _decode_arrival = msgspec.json.Decoder(_Arrival).decode
 
 
-def profile_key(member: int) -> str:
-    return f"profile:{member_id(member)}"
+def profiles(members: int) -> dict[str, bytes]:
+    """By their keys in the cache."""
+    return {f"profile:{member_id(member)}": profile(member) for member in range(members)}
 
 
 def member_id(member: int) -> str:

@@ -1,7 +1,7 @@
 """How much is measured, and what an implementation is told.
 
 In: numbers. Out: a frozen `Workload`, and the environment of an implementation: the
-service's own settings (contract, section 7), nothing else of `TAGSTREAM_*`.
+service's own settings (contract, section 7), nothing else of `TAGSTREAM_*` or `OTEL_*`.
 """
 
 import os
@@ -12,6 +12,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+CLEARED = ("TAGSTREAM_", "OTEL_")
+"""Telemetry is off unless the bench turns it on."""
 Positive = Annotated[int, Meta(gt=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 
@@ -58,7 +60,7 @@ def environment(
     path: Sequence[Path],
 ) -> dict[str, str]:
     """`path` is where Python finds the implementation."""
-    kept = {name: value for name, value in inherited.items() if not name.startswith("TAGSTREAM_")}
+    kept = {name: value for name, value in inherited.items() if not name.startswith(CLEARED)}
     return kept | {
         "PYTHONPATH": os.pathsep.join(str(folder) for folder in path),
         "TAGSTREAM_KAFKA_BOOTSTRAP": bootstrap,

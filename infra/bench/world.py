@@ -1,7 +1,8 @@
 """The broker and the cache of one run, as fresh as they can be.
 
-In: addresses, or none. Out: a `World` for the length of an `async with` block: all topics of
-the contract, empty; profiles in the cache; clients for the harness.
+In: addresses, or none; profiles by their keys. Out: a `World` for the length of an
+`async with` block: all topics of the contract, empty; profiles in the cache; clients for the
+harness.
 
 Without addresses both are embedded and new. A broker that is given must not have the
 contract's topics (their records would be lost): they are made for each run and deleted after
@@ -10,7 +11,7 @@ it, and so are the profiles, whose names begin with `bench-`.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -19,7 +20,7 @@ from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 
 from infra.bench.processes import BenchError, cpu_s
-from infra.bench.traffic import PARTITIONS, TOPICS, profile, profile_key
+from infra.bench.traffic import PARTITIONS, TOPICS
 from infra.embedded import Tansu, Valkey
 
 ALREADY_EXISTS = 36
@@ -81,7 +82,7 @@ class World:
 
 @asynccontextmanager
 async def world(
-    kafka: str | None, redis: str | None, members: int, fetch_max_wait_ms: int
+    kafka: str | None, redis: str | None, profiles: Mapping[str, bytes], fetch_max_wait_ms: int
 ) -> AsyncIterator[World]:
     """Raises `BenchError` or `EmbeddedError` if it cannot be made."""
     async with AsyncExitStack() as stack:
@@ -101,8 +102,8 @@ async def world(
             await asyncio.to_thread(valkey.start)
             redis = valkey.url
         else:
-            stack.push_async_callback(_remove_profiles, redis, members)
-        await _load_profiles(redis, members)
+            stack.push_async_callback(_remove_profiles, redis, profiles)
+        await _load_profiles(redis, profiles)
         yield World(kafka, redis, pid, fetch_max_wait_ms)
 
 
@@ -158,15 +159,18 @@ async def _admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.close()
 
 
-async def _load_profiles(redis: str, members: int) -> None:
+async def _load_profiles(redis: str, profiles: Mapping[str, bytes]) -> None:
     async with Redis.from_url(redis) as cache:
-        for start in range(0, members, CACHE_BATCH):
-            batch = range(start, min(start + CACHE_BATCH, members))
-            await cache.mset({profile_key(member): profile(member) for member in batch})
+        for keys in _batches(profiles):
+            await cache.mset({key: profiles[key] for key in keys})
 
 
-async def _remove_profiles(redis: str, members: int) -> None:
+async def _remove_profiles(redis: str, profiles: Mapping[str, bytes]) -> None:
     async with Redis.from_url(redis) as cache:
-        for start in range(0, members, CACHE_BATCH):
-            batch = range(start, min(start + CACHE_BATCH, members))
-            await cache.unlink(*(profile_key(member) for member in batch))
+        for keys in _batches(profiles):
+            await cache.unlink(*keys)
+
+
+def _batches(profiles: Mapping[str, bytes]) -> Iterator[Sequence[str]]:
+    keys = list(profiles)
+    return (keys[start : start + CACHE_BATCH] for start in range(0, len(keys), CACHE_BATCH))

@@ -1,0 +1,82 @@
+"""`tagstream bench ...`: options in, tables or JSON out, progress on stderr.
+
+Each report says the machine and the versions, and what its figures mean.
+"""
+
+from typing import Annotated
+
+import typer
+
+from infra.console import Json, note, run, say, show, stop
+
+app = typer.Typer(no_args_is_help=True, help="Measure; each says machine and versions.")
+Kafka = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="A broker without the contract's topics, not ours."),
+]
+Redis = Annotated[str | None, typer.Option(metavar="URL", help="A cache, not ours.")]
+
+
+@app.command()
+def pipeline(
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved; the order rotates.")] = 3,
+    queries: Annotated[int, typer.Option(min=1, help="Of a throughput run.")] = 20_000,
+    rate: Annotated[float, typer.Option(help="Queries a second of a latency run.")] = 100.0,
+    seconds: Annotated[float, typer.Option(help="Its length.")] = 20.0,
+    delay: Annotated[float, typer.Option(help="The stub's ms for a query in it.")] = 400.0,
+    window: Annotated[int, typer.Option(min=1, help="Queries in flight.")] = 64,
+    members: Annotated[int, typer.Option(min=1, help="Profiles in the cache.")] = 10_000,
+    implementation: Annotated[
+        list[str] | None,
+        typer.Option(help="tagstream, bare or concurrent; again for more; default: all."),
+    ] = None,
+    test: Annotated[
+        list[str] | None, typer.Option(help="throughput or latency; default: both.")
+    ] = None,
+    telemetry: Annotated[
+        bool, typer.Option("--telemetry", help="tagstream once more, with telemetry on.")
+    ] = False,
+    idempotence: Annotated[
+        bool,
+        typer.Option("--idempotence", help="Idempotent producers; not on the embedded broker."),
+    ] = False,
+    kafka: Kafka = None,
+    redis: Redis = None,
+    peer_python: Annotated[
+        str | None, typer.Option(metavar="PYTHON", help="One that has tagstream[peers].")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The stream with a stub engine, beside other implementations of the same job."""
+    from infra.bench import pipeline as bench
+    from infra.bench.tables import pipeline_tables
+    from infra.bench.workload import Workload
+
+    names = tuple(implementation or (bench.SERVICE, *bench.PEERS))
+    if telemetry and bench.TELEMETRY not in names:
+        names += (bench.TELEMETRY,)
+    if unknown := set(test or ()) - set(bench.TESTS):
+        raise stop(f"--test: {', '.join(sorted(unknown))}; choose of {', '.join(bench.TESTS)}")
+    try:
+        workload = Workload(
+            queries=queries, rate=rate, seconds=seconds, delay_ms=delay, window=window,
+            members=members, idempotence=idempotence,
+        )  # fmt: skip
+    except ValueError as error:
+        raise stop(error) from None
+    options = bench.PipelineOptions(
+        implementations=names,
+        tests=tuple(name for name in bench.TESTS if not test or name in test),
+        rounds=rounds,
+        workload=workload,
+        kafka=kafka,
+        redis=redis,
+        peer_python=peer_python,
+    )
+    report = run(lambda: bench.run(options, lambda progress: note(bench.line(progress))))
+    if as_json:
+        say(report)
+    else:
+        show(pipeline_tables(report))
+    if not report.runs:
+        raise stop(f"every run failed: {report.failures[0].reason}")
