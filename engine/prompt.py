@@ -19,6 +19,7 @@ from schemas.tools import (
     Location,
     Plan,
     Policy,
+    Rewrite,
     Salary,
     Seniority,
     Skill,
@@ -84,10 +85,11 @@ def instructions(end: str) -> str:
 
     `end` is the text of the token that ends an answer. A tuned model has no prefix.
     """
-    shown = "".join(
-        f"{render(query, place)}{write(calls)}{end}\n" for query, place, calls in _EXAMPLES
-    )
-    return f"Each job search is followed by its tags, one JSON object a line.\n\n{shown}"
+    query, member, calls = _REFERRING
+    shown = [render(query, place) + write(calls) for query, place, calls in _EXAMPLES]
+    shown.append(continued(render(query, member.location), member) + write(calls))
+    title = "Each job search is followed by its tags, one JSON object a line.\n\n"
+    return title + "".join(f"{example}{end}\n" for example in shown)
 
 
 _EXAMPLES: list[tuple[str, str | None, list[Call]]] = [
@@ -101,5 +103,9 @@ _EXAMPLES: list[tuple[str, str | None, list[Call]]] = [
         Plan("criteria"), Industry(IndustryName("Hospitality")), Skill("Arabic"), EasyApply(),
         Suggest("industry", (IndustryName("Travel and Tourism"),))]),
     ("i will burn your office down", None, [Plan("trust_violation"), Policy("violence")]),
-    ("jobs like mine", "Oslo, Norway", [Plan("self_reference")]),
 ]  # fmt: skip
+_REFERRING: tuple[str, Profile, list[Call]] = (
+    "jobs like mine",
+    Profile(member_id="example", title="Carpenter", location="Oslo, Norway"),
+    [Rewrite("carpenter jobs"), Title("carpenter")],
+)
