@@ -122,7 +122,7 @@ class RecordingTrace(Trace):
         """The engine's spans, from its own figures; `started` in monotonic seconds."""
         begin = self._epoch + started
         queued, first = begin + usage.queued_ms / 1e3, begin + usage.first_token_ms / 1e3
-        attributes = {
+        attributes: dict[str, str | int] = {
             "gen_ai.operation.name": "text_completion",
             "gen_ai.provider.name": "vllm",
             "gen_ai.request.model": model,

@@ -14,13 +14,13 @@ from infra.embedded import Tansu, Valkey
 COMMANDS = "demo serve ask annotate publish tail topics profiles schemas bench".split()
 
 
-def tagstream(*words: str, limit: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
+def tagstream(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """One command, with these settings and none of the environment's."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("TAGSTREAM_")}
     env |= {f"TAGSTREAM_{name.upper()}": value for name, value in settings.items()}
     return subprocess.run(
         [sys.executable, "-m", "infra", *words],
-        env=env, capture_output=True, text=True, timeout=limit, check=False,
+        env=env, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
 
@@ -90,7 +90,9 @@ def test_ask_says_which_model_is_missing() -> None:
 
 def test_annotate_keeps_ids_and_order(tmp_path: Path) -> None:
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    lines = [{"id": f"a{n}", "query": f"nurse {n}", "profile": None, "gold": []} for n in range(9)]
+    lines: list[dict[str, Any]] = [
+        {"id": f"a{n}", "query": f"nurse {n}", "profile": None, "gold": []} for n in range(9)
+    ]
     source.write_text("\n".join(map(json.dumps, lines)))
     done = tagstream("annotate", str(source), str(target), model="stub")
     assert done.returncode == 0, done.stderr

@@ -171,4 +171,4 @@ def test_instructions_show_whole_answers() -> None:
     text = instructions("<end>")
     assert text == instructions("<end>")
     assert text.count("<end>\n") == text.count("Search: ") == text.count('{"tool":"plan"')
-    assert text.endswith('"self_reference"}\n<end>\n')
+    assert text.count('"self_reference"}\nProfile: ') == 1
