@@ -49,7 +49,7 @@ def read(value: bytes | None) -> tuple[SearchQuery | None, str, str]:
     try:
         return decode_query(value), "", ""
     except UnicodeDecodeError as error:
-        return None, "NotUtf8", f"the record is not UTF-8: {error.reason} at byte {error.start}"
+        return None, "NotUtf8", f"the record is not UTF-8: {error.reason}"
     except msgspec.ValidationError as error:
         return None, "Invalid", f"the record does not fit the schema: {error}"
     except (msgspec.DecodeError, RecursionError) as error:

@@ -47,7 +47,7 @@ class Offsets:
 
     @property
     def committable(self) -> int | None:
-        """The watermark, if it is above what was committed."""
+        """The watermark, unless it is what was committed."""
         mark = self.watermark
         return None if mark is None or mark == self.committed else mark
 

@@ -22,6 +22,9 @@ from schemas.profiles import Profile, decode_profile
 
 log = logging.getLogger(__name__)
 Found = tuple[ProfileStatus, Profile | None]
+Batch = dict[str, asyncio.Future[Found]]
+Answers = list[bytes | Exception | None]
+"""Of one round trip, in its order; None: there was no answer."""
 
 
 class ProfileSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +81,8 @@ class Profiles:
             socket_connect_timeout=settings.timeout_ms / 1_000,
             **settings.options,
         )
-        self._waiting: dict[str, asyncio.Future[Found]] = {}
-        self._trips: set[asyncio.Task[None]] = set()
+        self._waiting: Batch = {}
+        self._trips: set[asyncio.Task[Answers]] = set()
 
     async def look_up(self, member_id: str | None) -> Found:
         """`found` with the profile; else `missing`, `invalid`, `unavailable` or `none`."""
@@ -95,47 +98,57 @@ class Profiles:
         return await asyncio.shield(future)
 
     async def close(self) -> None:
-        for trip in self._trips:
+        """Whoever still waits is answered `unavailable`; no task is left."""
+        self._depart()
+        trips = list(self._trips)
+        for trip in trips:
             trip.cancel()
+        await asyncio.gather(*trips, return_exceptions=True)
         await self._redis.aclose()
 
     def _depart(self) -> None:
         batch, self._waiting = self._waiting, {}
-        trip = asyncio.create_task(self._round_trip(batch))
+        if not batch:  # `close` was quicker
+            return
+        trip = asyncio.create_task(self._round_trip(list(batch)))
         self._trips.add(trip)
-        trip.add_done_callback(self._trips.discard)
+        trip.add_done_callback(lambda trip: self._arrived(batch, trip))
 
-    async def _round_trip(self, batch: dict[str, asyncio.Future[Found]]) -> None:
+    def _arrived(self, batch: Batch, trip: asyncio.Task[Answers]) -> None:
+        """Answers all of the batch, however the trip ended."""
+        self._trips.discard(trip)
+        answers: Answers = [None] * len(batch)
+        if not trip.cancelled():
+            if error := trip.exception():
+                log.error("a profile look-up failed: %r", error)
+            else:
+                answers = trip.result()
+        for (member_id, future), raw in zip(batch.items(), answers, strict=True):
+            future.set_result(self._read(member_id, raw))
+
+    async def _round_trip(self, member_ids: list[str]) -> Answers:
         try:
             async with asyncio.timeout(self._settings.timeout_ms / 1_000):
-                answers = await self._fetch(list(batch))
+                answers = await self._fetch(member_ids)
         except (RedisError, OSError, TimeoutError) as error:
-            answers = None
             if self._breaker.failed(self._clock()):
                 log.warning("Redis cannot be used, going on without profiles: %r", error)
-        else:
-            if self._breaker.succeeded():
-                log.info("Redis answers again")
-        finally:
-            if answers is None:  # cancelled or failed: nobody is left waiting
-                answers = ["unavailable"] * len(batch)
-            for (member_id, future), raw in zip(batch.items(), answers, strict=True):
-                if not future.done():
-                    future.set_result(self._read(member_id, raw))
+            return [None] * len(member_ids)
+        if self._breaker.succeeded():
+            log.info("Redis answers again")
+        return answers
 
-    async def _fetch(self, member_ids: list[str]) -> list[bytes | Exception | str]:
+    async def _fetch(self, member_ids: list[str]) -> Answers:
         pipeline = self._redis.pipeline(transaction=False)
         for member_id in member_ids:  # GETRANGE: a huge value is never fetched whole
             pipeline.getrange(f"profile:{member_id}", 0, self._settings.max_bytes)
-        answers: list[bytes | Exception | str] = await pipeline.execute(raise_on_error=False)
+        answers: Answers = await pipeline.execute(raise_on_error=False)
         for answer in answers:
             if isinstance(answer, RedisError) and not isinstance(answer, ResponseError):
                 raise answer
         return answers
 
-    def _read(self, member_id: str, raw: bytes | Exception | str) -> Found:
-        if raw == "unavailable":
-            return "unavailable", None
+    def _read(self, member_id: str, raw: bytes | Exception | None) -> Found:
         if not isinstance(raw, bytes):
             wrong_type = str(raw).startswith("WRONGTYPE")
             return ("invalid" if wrong_type else "unavailable"), None

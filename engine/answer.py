@@ -27,6 +27,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer cost, over all its requests. `complete` is False if a limit cut it."""
 
     complete: bool = True
+    requests: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
@@ -35,9 +36,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
     def and_then(self, ending: Ending) -> "Usage":
         """This and one more request; queue and first token are the first request's."""
-        first = self.prompt_tokens == 0
+        first = self.requests == 0
         return Usage(
             complete=ending.reason == "stop",
+            requests=self.requests + 1,
             prompt_tokens=self.prompt_tokens + ending.prompt_tokens,
             cached_tokens=self.cached_tokens + ending.cached_tokens,
             output_tokens=self.output_tokens + ending.output_tokens,

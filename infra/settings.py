@@ -6,12 +6,12 @@ wins). Out: `Settings`, or one `SettingsError` line with the name, the value and
 
 import difflib
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Meta
@@ -23,6 +23,7 @@ SECRET = {"kafka_sasl_password", "kafka_ssl_password", "redis_password"}
 
 Ms = Annotated[int, Meta(ge=1, le=3_600_000)]
 Size = Annotated[int, Meta(ge=1, le=2**31)]
+Name = Annotated[str, Meta(min_length=1)]
 
 
 class SettingsError(Exception):
@@ -38,7 +39,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Names in capitals with TAGSTREAM_ in front are the environment's."""
 
     # Kafka
-    kafka_bootstrap: Annotated[str, about("Brokers, host:port, comma-separated")] = "localhost:9092"
+    kafka_bootstrap: Annotated[Name, about("Brokers, host:port, comma-separated")] = (
+        "localhost:9092"
+    )
     kafka_security_protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
         about("How to talk to the brokers"),
@@ -65,11 +68,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kafka_io_timeout_ms: Annotated[Ms, about("Time limit of one request to the broker")] = 10_000
     kafka_max_record_bytes: Annotated[Size, about("Largest record we send")] = 4_194_304
     # Consuming
-    group: Annotated[Annotated[str, Meta(min_length=1)], about("Consumer group")] = "tagstream"
+    group: Annotated[Name, about("Consumer group")] = "tagstream"
     group_instance_id: Annotated[
         str | None, about("Static membership: this member's lasting name")
     ] = None
-    queries_topic: Annotated[str, about("Where queries come from")] = "search.queries"
+    queries_topic: Annotated[Name, about("Where queries come from")] = "search.queries"
     window: Annotated[Annotated[int, Meta(ge=1, le=10_000)], about("Queries in flight at once")] = (
         64
     )
@@ -98,14 +101,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     # Producing
     routes: Annotated[
-        dict[str, str], about("Topics by tool, where they differ from the contract's")
+        dict[str, Name], about("Topics by tool, where they differ from the contract's")
     ] = {}
-    done_topic: Annotated[str, about("Where `done` events go")] = "search.done"
-    dead_letters_topic: Annotated[str, about("Where records go that nothing could answer")] = (
+    done_topic: Annotated[Name, about("Where `done` events go")] = "search.done"
+    dead_letters_topic: Annotated[Name, about("Where records go that nothing could answer")] = (
         "search.dead-letters"
     )
     # Profiles
-    redis_url: Annotated[str, about("redis:// or rediss:// (TLS)")] = "redis://localhost:6379/0"
+    redis_url: Annotated[Name, about("redis:// or rediss:// (TLS)")] = "redis://localhost:6379/0"
     redis_username: Annotated[str | None, about("ACL user")] = None
     redis_password: Annotated[str | None, about("Its password")] = None
     redis_ca_file: Annotated[str | None, about("CA certificates (PEM) that vouch for Redis")] = None
@@ -114,7 +117,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_breaker_pause_ms: Annotated[Ms, about("How long it stays open")] = 2_000
     profile_max_bytes: Annotated[Size, about("A larger profile is invalid")] = 65_536
     # Engine
-    model: Annotated[str, about("`base`, a folder, a hub name, or `stub`")] = "base"
+    model: Annotated[Name, about("`base`, a folder, a hub name, or `stub`")] = "base"
     model_cache: Annotated[str, about("Where prepared weights are kept")] = "~/.cache/tagstream"
     quantization: Annotated[
         Literal["none", "int8"], about("Weights and activations (W8A8), or bf16")
@@ -139,7 +142,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, about("Let the rule-based baseline answer while the engine cannot")
     ] = True
     stub_delay_ms: Annotated[
-        Annotated[float, Meta(ge=0)], about("How long the stub engine takes")
+        Annotated[float, Meta(ge=0, le=3_600_000)], about("How long the stub engine takes")
     ] = 0.0
     # Operating
     worker: Annotated[str, about("This worker's name; default: host and process")] = ""
@@ -202,7 +205,7 @@ def load(environment: Mapping[str, str] | None = None, file: str | None = None) 
     values: dict[str, Any] = {}
     file = file or environment.get(PREFIX + "CONFIG")
     if file:
-        for name, value in _read(Path(file).expanduser()).items():
+        for name, value in _read(file).items():
             values[name] = _checked(name, value, f"{file}: {name}", strict=True)
     for variable, text in environment.items():
         if variable.startswith(PREFIX) and variable != PREFIX + "CONFIG":
@@ -216,10 +219,10 @@ def load(environment: Mapping[str, str] | None = None, file: str | None = None) 
     return Settings(**values)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return tomllib.loads(Path(file).expanduser().read_text("utf-8"))
+    except (OSError, RuntimeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{file}: cannot be read as TOML: {error}") from None
 
 
@@ -236,7 +239,7 @@ def _checked(name: str, value: Any, shown: str, *, strict: bool) -> Any:
             return msgspec.json.decode(value, type=kind)
         return msgspec.convert(value, kind, strict=strict)
     except (msgspec.ValidationError, msgspec.DecodeError):
-        said = "(hidden)" if name in SECRET else repr(value)
+        said = "(hidden)" if name in SECRET or name == "redis_url" else repr(value)
         raise SettingsError(f"{shown}: {said} is not allowed; allowed: {allowed(name)}") from None
 
 
@@ -246,7 +249,7 @@ def allowed(name: str) -> str:
 
 
 def _allowed(kind: Any) -> str:
-    meta = [m for m in getattr(kind, "__metadata__", ()) if m.ge is not None or m.le is not None]
+    meta = getattr(kind, "__metadata__", ())
     while hasattr(kind, "__metadata__"):
         kind = kind.__origin__
     if kind is type(None):
@@ -262,7 +265,10 @@ def _allowed(kind: Any) -> str:
         return " or ".join(_allowed(option) for option in options)
     word = {int: "a whole number", float: "a number", str: "text"}[kind]
     for m in meta:
-        word += f" from {m.ge}" + (f" to {m.le}" if m.le is not None else " up")
+        if m.ge is not None:
+            word += f" from {m.ge} to {m.le}"
+        if m.min_length:
+            word += ", not empty"
     return word
 
 
@@ -281,10 +287,6 @@ def describe(settings: Settings) -> list[tuple[str, str, str, str]]:
 
 
 def masked(url: str) -> str:
-    """A URL without its password."""
-    parts = urlsplit(url)
-    if not parts.password:
-        return url
-    return urlunsplit(
-        parts._replace(netloc=f"{parts.username or ''}:***@{parts.hostname}:{parts.port or 6379}")
-    )
+    """A URL without its passwords; one that is no URL, too."""
+    url = re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)
+    return re.sub(r"(password=)[^&#]*", r"\1***", url)
