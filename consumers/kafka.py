@@ -4,7 +4,8 @@ In: settings, and `process(delivery)`, which ends each delivery with `delivery.d
 Always holds: at most `window` deliveries are open; only watermarks are committed, always
 with explicit offsets; after a partition is lost nothing of it is started, and what runs
 is cancelled. Three fates: the broker's transient errors are retried here, a record that
-does not decode goes to `process` as a problem, everything else ends `run`.
+does not decode goes to `process` as a problem, everything else ends `run`. Cancelling
+`run` forces it: what is done is committed, what is open is left to the next owner.
 """
 
 import asyncio
@@ -19,7 +20,6 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
-    KafkaConnectionError,
     KafkaError,
     UnknownMemberIdError,
 )
@@ -59,6 +59,12 @@ class ConsumerSettings(msgspec.Struct, frozen=True, kw_only=True):
     fetch_max_wait_ms: int = 500
     max_partition_fetch_bytes: int = 262_144
     io_timeout_ms: int = 10_000
+
+
+def _request_timeout_ms(settings: ConsumerSettings) -> int:
+    """Joining is answered when every member has rejoined or is given up; others have own limits."""
+    waits = (settings.io_timeout_ms, settings.fetch_max_wait_ms, settings.rebalance_timeout_ms)
+    return max(waits) + 5_000
 
 
 def _unheard(_topic: str, _partition: int, _watermark: int) -> None: ...
@@ -107,21 +113,28 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
     # --- the loop ---------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until `stop` is called. Raises what `process` raised."""
+        """Until `stop` is called. Raises what `process` raised, or a `KafkaError` beyond repair."""
         await self._connect()
+        if self._consumer is None:
+            return
         loops = [
             asyncio.create_task(self._commit_often()),
             asyncio.create_task(self._probe_often()),
         ]
+        for loop in loops:
+            loop.add_done_callback(self._note_failure)
         try:
-            while not self._stopping.is_set():
+            while not (self._stopping.is_set() or self._failure):
                 await self._poll()
-                if self._failure:
-                    raise self._failure
+            self._fetched.clear()
+            await self._drain(list(self.partitions.values()), self._settings.shutdown_drain_ms)
+            if self._failure:
+                raise self._failure
         finally:
+            self._fetched.clear()
             for loop in loops:
                 loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            await asyncio.wait(loops)
             await self._leave()
 
     def stop(self) -> None:
@@ -145,8 +158,12 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         try:
             batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=window)
         except KafkaError as error:
+            if type(error) is KafkaError:  # its own coordination has ended, or is refused for good
+                raise
             log.warning("cannot fetch from %s, trying again: %r", self._settings.topic, error)
             await self._pause_for(_RETRY_S)
+            return
+        if self._stopping.is_set():
             return
         received, received_at = time.monotonic(), time.time()
         for tp, records in batches.items():
@@ -198,8 +215,13 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self._free += 1
         self._hold(partition)
         self._fill()
+        self._note_failure(task)
+
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
+        """A bug: the run ends with it."""
         if not task.cancelled() and (error := task.exception()):
             self._failure = self._failure or error
+            self._room.set()
 
     def _hold(self, partition: Partition) -> None:
         """Pauses a partition whose oldest open record lets too many pile up; resumes at half."""
@@ -317,13 +339,15 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         leaving = [self.partitions[tp] for tp in revoked if tp in self.partitions]
         for partition in leaving:
             partition.revoked = True
-        if await self.commit(leaving, probe=True):
-            await self._drain(leaving, self._settings.rebalance_drain_ms)
-            await self.commit(leaving)
-        await self._abort(leaving)
-        for partition in leaving:
-            self.partitions.pop(partition.tp, None)
         self.assigned = False
+        try:
+            if await self.commit(leaving, probe=True):
+                await self._drain(leaving, self._settings.rebalance_drain_ms)
+                await self.commit(leaving)
+        finally:
+            await self._abort(leaving)
+            for partition in leaving:
+                self.partitions.pop(partition.tp, None)
 
     async def _drain(self, partitions: list[Partition], limit_ms: int) -> None:
         tasks = [task for partition in partitions for task in partition.tasks]
@@ -336,7 +360,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             task.cancel()
         if tasks:
             log.warning("%d queries were left to the partitions' next owner", len(tasks))
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=self._settings.io_timeout_ms / 1_000)
 
     # --- start and end ----------------------------------------------------------------
 
@@ -354,42 +378,44 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                 rebalance_timeout_ms=settings.rebalance_timeout_ms,
                 fetch_max_wait_ms=settings.fetch_max_wait_ms,
                 max_partition_fetch_bytes=settings.max_partition_fetch_bytes,
-                request_timeout_ms=max(settings.io_timeout_ms, settings.fetch_max_wait_ms + 1_000),
+                request_timeout_ms=_request_timeout_ms(settings),
                 metadata_max_age_ms=30_000,
             )
             try:
                 await consumer.start()
                 if settings.topic in await consumer.topics():
-                    break
+                    self._consumer = consumer
+                    consumer.subscribe([settings.topic], listener=self)
+                    return
                 log.warning(
                     "topic %s does not exist; waiting for it (tagstream topics create)",
                     settings.topic,
                 )
-            except KafkaConnectionError as error:
+            except (KafkaError, TimeoutError) as error:
                 log.warning("Kafka cannot be reached, trying again: %s", error)
-            await consumer.stop()
+            finally:
+                if self._consumer is None:
+                    await self._end(consumer)
             await self._pause_for(_RETRY_S)
-        else:
-            return
-        self._consumer = consumer
-        consumer.subscribe([settings.topic], listener=self)
 
     async def _leave(self) -> None:
-        if self._consumer is None:
-            return
-        partitions = list(self.partitions.values())
-        await self._drain(partitions, self._settings.shutdown_drain_ms)
+        """Commits what is done, cancels what is not, and leaves the group."""
+        assert self._consumer
+        partitions = [p for p in self.partitions.values() if not p.revoked]
         await self.commit(partitions)
         for partition in partitions:
             partition.revoked = True
         await self._abort(partitions)
         for task in self._background:
             task.cancel()
+        await self._end(self._consumer)
+
+    async def _end(self, consumer: AIOKafkaConsumer) -> None:
         try:
             async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
-                await self._consumer.stop()
+                await consumer.stop()
         except (KafkaError, TimeoutError) as error:
-            log.warning("left the group without its word: %r", error)
+            log.warning("left Kafka without its word: %r", error)
 
     async def _pause_for(self, seconds: float) -> None:
         """A sleep that `stop` ends."""

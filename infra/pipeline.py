@@ -42,6 +42,9 @@ from schemas.tools import Call, Plan, Policy, tool_name
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+_LONGEST_MS = 365 * 24 * 3_600_000
+"""A deadline further away is none: no clock of ours takes every number."""
+
 Baseline = Callable[[str, str | None], list[Call]]
 """The rule-based tagger: query and location in, calls out."""
 
@@ -129,6 +132,8 @@ class Pipeline:
     def _begin(self, delivery: Delivery, query: SearchQuery, trace: Trace) -> Run:
         issued = query.issued_at.timestamp() if query.issued_at else delivery.timestamp
         allowed = query.deadline_ms or self._options.deadline_ms
+        if allowed is not None and allowed > _LONGEST_MS:
+            allowed = None
         queued = delivery.received_at - issued
         return Run(
             query=query,
@@ -153,7 +158,10 @@ class Pipeline:
             return facts
         try:
             with run.trace.step("look up profile"):
+                asked = time.monotonic()
                 run.profile, profile = await self._profiles.look_up(run.query.member_id)
+                took = (time.monotonic() - asked) * 1_000
+            self._telemetry.time("tagstream.profile.duration", took)
             return self._too_late(run) or await self._generated(run, profile)
         except TooLarge as error:
             return Facts(failed=True, reason=str(error))

@@ -14,6 +14,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+from aiokafka.conn import collect_hosts
+from aiokafka.errors import KafkaError
+from redis.asyncio.connection import parse_url
 
 from consumers.kafka import ConsumerSettings, QueryConsumer
 from consumers.profiles import Profiles, ProfileSettings
@@ -21,7 +24,7 @@ from engine.generation import Model
 from engine.stub import StubModel
 from infra.health import Health, listening
 from infra.pipeline import Baseline, Options, Pipeline
-from infra.settings import Settings
+from infra.settings import Settings, SettingsError, masked
 from infra.telemetry import Telemetry, set_up, shut_down
 from producers.kafka import EventProducer, ProducerSettings
 from producers.routes import Routes
@@ -42,7 +45,7 @@ async def running_model(settings: Settings, progress: Progress) -> AsyncIterator
         yield StubModel(settings.stub_delay_ms)
         return
     from engine.model import EngineSettings, VllmModel
-    from engine.supervisor import Supervised
+    from engine.supervisor import Limits, Supervised
     from engine.weights import prepare
 
     cache = Path(settings.model_cache).expanduser()
@@ -69,7 +72,8 @@ async def running_model(settings: Settings, progress: Progress) -> AsyncIterator
         await model.start()
         return model
 
-    model = Supervised(make, stall_limit=settings.stall_ms / 1_000)
+    limits = Limits(generations=2 * settings.window, stall=settings.stall_ms / 1_000)
+    model = Supervised(make, limits)
     await model.start()
     try:
         yield model
@@ -97,6 +101,8 @@ async def serve(settings: Settings, progress: Progress = log.info) -> int:
             _on_signals(started, stop, task)
             await task
         return 0
+    except KafkaError as error:
+        raise Stopped(f"Kafka at {settings.kafka_bootstrap}: {error}") from None
     except asyncio.CancelledError:
         if not started.is_set():
             return 0
@@ -165,6 +171,7 @@ async def _start(
     parts: contextlib.AsyncExitStack,
     making: contextlib.AbstractAsyncContextManager[Model],
 ) -> tuple[Model, Baseline | None, EventProducer, Profiles]:
+    _check_addresses(settings)
     producer = EventProducer(
         ProducerSettings(
             client=settings.kafka_client(),
@@ -190,6 +197,18 @@ async def _start(
     baseline = await asyncio.to_thread(_baseline) if settings.baseline else None
     await producer.start()
     return model, baseline, producer, profiles
+
+
+def _check_addresses(settings: Settings) -> None:
+    """Raises `SettingsError`: the clients would only say so with a stack trace."""
+    for name, read, value in (
+        ("kafka_bootstrap", collect_hosts, settings.kafka_bootstrap),
+        ("redis_url", parse_url, settings.redis_url),
+    ):
+        try:
+            read(value)
+        except ValueError as error:
+            raise SettingsError(f"{name}: {masked(value)!r} is not allowed: {error}") from None
 
 
 def _baseline() -> Baseline:
@@ -237,7 +256,11 @@ def _observe(
     producer: EventProducer,
     model: Model,
 ) -> None:
-    load = getattr(model, "metrics", lambda: None)
+    def load(name: str) -> float:
+        """The engine's own figure; none while it is down, and the stub has none."""
+        engine = getattr(model, "engine", None)
+        return float(getattr(engine.metrics(), name)) if engine else 0.0
+
     gauges: dict[str, Callable[[], float]] = {
         "in_flight": lambda: consumer.in_flight,
         "window": lambda: settings.window,
@@ -248,8 +271,8 @@ def _observe(
         "commits": lambda: consumer.commits,
         "retention.gap": lambda: consumer.gap_offsets,
         "kafka.refused": lambda: producer.refused_for,
-        "engine.running": lambda: getattr(load(), "running", 0),
-        "engine.waiting": lambda: getattr(load(), "waiting", 0),
+        "engine.running": lambda: load("running"),
+        "engine.waiting": lambda: load("waiting"),
         "engine.restarts": lambda: getattr(model, "restarts", 0),
         "engine.healthy": lambda: float(getattr(model, "healthy", True)),
     }

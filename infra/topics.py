@@ -12,9 +12,10 @@ class TopicsError(Exception):
 
 
 def names(settings: Settings) -> list[str]:
-    """Input, outputs, done, dead letters."""
+    """Input, outputs, done, dead letters; each once, also where settings make them one."""
     outputs = Routes(settings.routes).topics
-    return [settings.queries_topic, *outputs, settings.done_topic, settings.dead_letters_topic]
+    last = [settings.done_topic, settings.dead_letters_topic]
+    return list(dict.fromkeys([settings.queries_topic, *outputs, *last]))
 
 
 async def create(settings: Settings, partitions: int, replication: int) -> dict[str, bool]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind
@@ -22,6 +22,8 @@ from infra.settings import Settings
 from infra.topics import names
 from schemas.profiles import decode_profile
 from schemas.queries import SearchQuery, decode_query, encode_query
+
+_POLL_S = 0.02
 
 
 class TrafficError(Exception):
@@ -102,18 +104,13 @@ async def listen(
     )
     try:
         await consumer.start()
-        topics = [topic for topic in names(settings) if topic != settings.queries_topic]
-        places = []
-        for topic in topics:
-            parts = consumer.partitions_for_topic(topic)
-            if parts is None:
-                await consumer.topics()
-                parts = consumer.partitions_for_topic(topic)
-            if parts is None:
-                raise TrafficError(f"topic {topic} does not exist: tagstream topics create")
-            places += [TopicPartition(topic, part) for part in parts]
-        consumer.assign(places)
-        for place in places:
+        topics = set(names(settings)) - {settings.queries_topic}
+        if missing := topics - await consumer.topics():
+            raise TrafficError(f"topic {min(missing)} does not exist: tagstream topics create")
+        consumer.subscribe(topics)
+        while {place.topic for place in consumer.assignment()} != topics:
+            await asyncio.sleep(_POLL_S)  # noqa: ASYNC110 # nobody tells us
+        for place in consumer.assignment():
             await consumer.position(place)
         if ready:
             ready.set()

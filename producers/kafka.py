@@ -65,6 +65,10 @@ class TooLarge(Exception):
     """The topic will never take this record: retrying cannot help."""
 
 
+class ClosedError(RuntimeError):
+    """A message for a producer that was not started, or is closed."""
+
+
 class EventProducer:
     """acks=all, idempotent by setting. `start` before use, `close` after."""
 
@@ -74,7 +78,7 @@ class EventProducer:
         self._settings = settings
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
-        self._replacing = asyncio.Lock()
+        self._replacement: asyncio.Task[None] | None = None
         self._refused_since: float | None = None
 
     @property
@@ -107,19 +111,22 @@ class EventProducer:
         return receipt
 
     async def settle(self, receipts: Sequence[Receipt]) -> None:
-        """Returns when the broker has acknowledged every one. Raises `TooLarge`."""
+        """Returns when the broker has acknowledged every one.
+
+        Raises `TooLarge` if it never will; the others are settled all the same.
+        """
         pending = [r.future for r in receipts if r.future is not None and not r.future.done()]
         if pending:
             await asyncio.wait(pending, timeout=self._settings.io_timeout_ms / 1_000)
+        refused: TooLarge | None = None
         for receipt in receipts:
             if not receipt.settled:
                 try:
-                    await self._acknowledged(receipt)
-                except _SIZE_ERRORS:
-                    await self._insist(receipt, None, alone=True)
-                except (KafkaError, TimeoutError) as error:
-                    await self._insist(receipt, error)
-                receipt.settled = True
+                    await self._settle(receipt)
+                except TooLarge as error:
+                    refused = refused or error
+        if refused:
+            raise refused
 
     async def deliver(self, message: Message) -> None:
         """Hand over and settle."""
@@ -127,27 +134,31 @@ class EventProducer:
 
     async def close(self) -> None:
         """Flushes within the time limit; what the broker has not taken by then is dropped."""
+        if self._replacement is not None and not self._replacement.done():
+            self._replacement.cancel()
+            await asyncio.wait([self._replacement])
         producer, self._producer = self._producer, None
         if producer is not None:
             await self._end(producer)
 
     # --- one attempt ------------------------------------------------------------------
 
-    async def _send(self, receipt: Receipt) -> None:
-        message, producer = receipt.message, self._producer
-        receipt.producer = producer
-        if producer is None:
-            raise KafkaError("the producer is being replaced")
-        receipt.future = await producer.send(  # bounded by request_timeout_ms
-            message.topic, message.value, message.key, headers=message.headers
-        )
+    async def _send(self, receipt: Receipt, *, alone: bool = False) -> None:
+        message = receipt.message
+        producer = receipt.producer = self._producer or await self._replaced()
+        if alone or (message.key is None and message.value is None):
+            await self._send_alone(receipt, producer)
+        else:
+            receipt.future = await producer.send(  # bounded by request_timeout_ms
+                message.topic, message.value, message.key, headers=message.headers
+            )
 
-    async def _send_alone(self, receipt: Receipt) -> None:
-        """In a batch of its own: a broker refuses batches whole, whichever record is too large."""
-        message, producer = receipt.message, self._producer
-        receipt.producer = producer
-        if producer is None:
-            raise KafkaError("the producer is being replaced")
+    async def _send_alone(self, receipt: Receipt, producer: AIOKafkaProducer) -> None:
+        """In a batch of its own: a broker refuses batches whole, whichever record is too large.
+
+        Also the only way to send a record without key and value.
+        """
+        message = receipt.message
         async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
             places = sorted(await producer.partitions_for(message.topic))
             batch = producer.create_batch()
@@ -180,6 +191,15 @@ class EventProducer:
 
     # --- when it is refused -----------------------------------------------------------
 
+    async def _settle(self, receipt: Receipt) -> None:
+        try:
+            await self._acknowledged(receipt)
+        except _SIZE_ERRORS:
+            await self._insist(receipt, None, alone=True)
+        except (KafkaError, TimeoutError) as error:
+            await self._insist(receipt, error)
+        receipt.settled = True
+
     async def _insist(
         self, receipt: Receipt, error: Exception | None, *, alone: bool = False
     ) -> None:
@@ -192,15 +212,16 @@ class EventProducer:
             if error is not None:
                 self._refused(attempt, f"{receipt.message.topic} is refused", error)
                 await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
-            if not getattr(error, "retriable", False):  # a refused batch breaks its sequence
+            if self._broken_by(error):
                 await self._replace(receipt.producer)
             attempt += 1
             try:
-                await (self._send_alone(receipt) if alone else self._send(receipt))
+                await self._send(receipt, alone=alone)
                 await self._acknowledged(receipt)
             except _SIZE_ERRORS as too_large:
                 if alone:
-                    await self._replace(receipt.producer)
+                    if self._broken_by(None):
+                        await self._replace(receipt.producer)
                     topic = receipt.message.topic
                     raise TooLarge(f"{topic} does not take a record of this size") from too_large
                 alone, error = True, None
@@ -220,15 +241,34 @@ class EventProducer:
         if attempt in (0, 5) or attempt % 30 == 0:
             log.warning("%s, waiting and trying again: %r", what, error)
 
+    def _broken_by(self, error: Exception | None) -> bool:
+        """Whether a producer is of no more use after this; None: a batch was refused for its size.
+
+        A refused batch leaves a hole in an idempotent producer's sequence.
+        """
+        if error is None:
+            return self._settings.idempotence
+        return isinstance(error, KafkaError) and not error.retriable
+
     async def _replace(self, broken: AIOKafkaProducer | None) -> None:
         """A new producer, once for all who saw the same one fail."""
-        async with self._replacing:
-            if self._producer is not broken or broken is None:
-                return
+        if broken is not None and self._producer is broken:
             log.warning("replacing the Kafka producer")
             self._producer = None
-            await self._end(broken)
-            await self.start()
+            self._replacement = asyncio.create_task(self._renew(broken))
+        await self._replaced()
+
+    async def _replaced(self) -> AIOKafkaProducer:
+        """The producer in force. Whoever waits may be cancelled; the replacement goes on."""
+        while self._producer is None:
+            if self._replacement is None or self._replacement.done():
+                raise ClosedError
+            await asyncio.shield(self._replacement)
+        return self._producer
+
+    async def _renew(self, broken: AIOKafkaProducer) -> None:
+        await self._end(broken)
+        await self.start()
 
     async def _made(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(

@@ -18,9 +18,7 @@ NewWorld = Callable[..., World]
 @pytest.fixture
 def tansu_world(tansu: Tansu, valkey: Valkey) -> NewWorld:
     """On the embedded broker, which has no idempotent producer."""
-    return lambda **wanted: World(
-        tansu.bootstrap, valkey.url, **{"idempotence": False, **wanted}
-    )
+    return lambda **wanted: World(tansu.bootstrap, valkey.url, **{"idempotence": False, **wanted})
 
 
 @pytest.fixture

@@ -97,19 +97,20 @@ async def _send(
 
 async def committed(settings: Settings) -> dict[int, int]:
     """The group's offsets on the queries' topic, by partition; 0 where there is none."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap, group_id=settings.group,
-        enable_auto_commit=False,
-    )  # fmt: skip
+    login = {"bootstrap_servers": settings.kafka_bootstrap}
+    topic = settings.queries_topic
+    admin = AIOKafkaAdminClient(**login)
+    consumer = AIOKafkaConsumer(**login, group_id=settings.group, enable_auto_commit=False)
     try:
+        await admin.start()
+        (described,) = await admin.describe_topics([topic])
+        places = [TopicPartition(topic, p["partition"]) for p in described["partitions"]]
         await consumer.start()
-        await consumer.topics()
-        topic = settings.queries_topic
-        places = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
         consumer.assign(places)
         return {place.partition: await consumer.committed(place) or 0 for place in places}
     finally:
         await consumer.stop()
+        await admin.close()
 
 
 class Output:
@@ -197,21 +198,13 @@ class Output:
         )  # fmt: skip
         await consumer.start()
         try:
-            places = await self._places(consumer)
-            consumer.assign(places)
+            while not set(self._topics) <= await consumer.topics():
+                await asyncio.sleep(0.1)  # noqa: ASYNC110 # nobody tells us
+            consumer.subscribe(self._topics)
             while not self._ending.is_set():
                 await self._take(consumer)
         finally:
             await asyncio.wait_for(consumer.stop(), 10)
-
-    async def _places(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-        while not set(self._topics) <= await consumer.topics():
-            await asyncio.sleep(0.1)  # noqa: ASYNC110 # nobody tells us
-        return [
-            TopicPartition(topic, partition)
-            for topic in self._topics
-            for partition in consumer.partitions_for_topic(topic) or ()
-        ]
 
     async def _take(self, consumer: AIOKafkaConsumer) -> None:
         try:
