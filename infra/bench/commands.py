@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from infra.console import Json, note, run, say, show, stop
+from infra.console import Json, note, run, say, settings, show, stop
 
 app = typer.Typer(no_args_is_help=True, help="Measure; each says machine and versions.")
 Kafka = Annotated[
@@ -80,3 +80,36 @@ def pipeline(
         show(pipeline_tables(report))
     if not report.runs:
         raise stop(f"every run failed: {report.failures[0].reason}")
+
+
+@app.command()
+def serve(
+    rates: Annotated[
+        str, typer.Option(metavar="N,N,...", help="Queries a second.")
+    ] = "4,8,12,16,20,30,40",
+    seconds: Annotated[float, typer.Option(help="Of each rate, counted.")] = 30.0,
+    warm_up: Annotated[float, typer.Option(help="Seconds of each rate before, not counted.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="Of the arrivals and the order of searches.")] = 1,
+    kafka: Kafka = None,
+    redis: Redis = None,
+    as_json: Json = False,
+) -> None:
+    """The whole stream on the engine that settings name: open loop, Poisson arrivals."""
+    from infra.bench import serve as bench
+    from infra.bench.tables import serve_tables
+
+    try:
+        wanted = tuple(float(rate) for rate in rates.split(","))
+    except ValueError:
+        raise stop(f"--rates: {rates!r} is not a list of numbers, such as 4,8,12") from None
+    options = bench.ServeOptions(
+        rates=wanted, seconds=seconds, warm_up_s=warm_up, seed=seed, kafka=kafka, redis=redis
+    )
+    chosen = settings()
+    report = run(lambda: bench.run(options, chosen, note))
+    if as_json:
+        say(report)
+    else:
+        show(serve_tables(report))
+    if report.failure:
+        raise stop(report.failure)

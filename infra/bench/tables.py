@@ -1,13 +1,15 @@
 """Reports as tables for a terminal. Pure: a report in, what rich can print out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
 
-from infra.bench.figures import Figure, Ratio, Summary, Test
+from infra.bench.figures import Figure, Percentiles, Ratio, Summary, Test
 from infra.bench.machine import Machine
 from infra.bench.pipeline import PipelineReport
+from infra.bench.serve import ServeReport
+from infra.bench.shares import RateFigures
 
 ROWS: dict[Test, dict[str, str]] = {
     "throughput": {
@@ -25,6 +27,8 @@ ROWS: dict[Test, dict[str, str]] = {
         "cpu_s_per_1000": "CPU s per 1,000",
     },
 }
+RATES_ABREAST = 4
+"""Columns of a table that 80 characters hold."""
 
 
 def pipeline_tables(report: PipelineReport) -> Iterator[RenderableType]:
@@ -66,6 +70,73 @@ def _ratios(title: str, rows: Mapping[str, str], ratios: Sequence[Ratio]) -> Tab
     for metric, name in rows.items():
         table.add_row(name, *(spread(found.get((peer, metric))) for peer in peers))
     return table
+
+
+def serve_tables(report: ServeReport) -> Iterator[RenderableType]:
+    """A column for each rate: what searchers wait, whose share it is, what it costs."""
+    for start in range(0, len(report.rates), RATES_ABREAST):
+        rates = report.rates[start : start + RATES_ABREAST]
+        table = Table("queries/s", *(f"{found.rate:g}" for found in rates))
+        for name, of in SERVE_ROWS.items():
+            table.add_row(name, *(of(found) for found in rates))
+        yield table
+    yield (
+        "ms, p50/p95/p99. first and done: from the scheduled arrival to a subscriber's receipt. "
+        "sent: from received to handed to the broker, as `done` says it. "
+        "engine: its own share; beside: what the stream adds to it."
+    )
+    options = report.options
+    yield (
+        f"{report.model}; {options.seconds:g} s of each rate after {options.warm_up_s:g} s of "
+        f"warm-up, Poisson arrivals, seed {options.seed}, {report.searches} sample searches; "
+        f"broker {report.broker}, cache {report.cache}"
+    )
+    yield ", ".join(f"{name} {value}" for name, value in report.settings.items())
+    yield from origin(report.machine, report.versions)
+
+
+def _per_rate() -> dict[str, Callable[[RateFigures], str]]:
+    def engine(name: str) -> Callable[[RateFigures], str]:
+        return lambda found: shares(getattr(found.engine, name, None))
+
+    return {
+        "offered/achieved": lambda found: f"{found.offered:.1f}/{found.achieved:.1f}",
+        "first": lambda found: shares(found.first_ms),
+        "done": lambda found: shares(found.done_ms),
+        "unfinished": lambda found: f"{found.unfinished} of {found.queries}",
+        "sent: first": lambda found: shares(found.sent_first_ms),
+        "sent: done": lambda found: shares(found.sent_done_ms),
+        "engine: first piece": engine("first_piece_ms"),
+        "engine: first call": engine("first_call_ms"),
+        "engine: answer": engine("answer_ms"),
+        "beside: first": engine("beside_first_ms"),
+        "beside: done": engine("beside_done_ms"),
+        "queued before us": lambda found: shares(found.queued_ms),
+        "statuses": lambda found: " ".join(f"{k} {v}" for k, v in found.statuses.items()),
+        "tokens out, median": lambda found: f"{found.output_tokens:g}",
+        "tokens in (cached)": lambda f: f"{f.prompt_tokens:g} ({f.cached_share:.0%})",
+        "cores: service": lambda found: cores(found.cores.service),
+        "cores: broker": lambda found: cores(found.cores.broker),
+        "cores: harness": lambda found: cores(found.cores.harness),
+        "sender late, ms": lambda found: f"{found.sender_late_ms:.0f}",
+    }
+
+
+SERVE_ROWS = _per_rate()
+
+
+def shares(found: Percentiles | None) -> str:
+    """`41/66/80`."""
+    if found is None:
+        return "-"
+    return "/".join(
+        f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+        for value in (found.p50, found.p95, found.p99)
+    )
+
+
+def cores(busy: float | None) -> str:
+    return "-" if busy is None else f"{busy:.2f}"
 
 
 def origin(machine: Machine, versions: Mapping[str, str]) -> Iterator[str]:
