@@ -164,7 +164,7 @@ class VllmModel:
 
     def _die(self, reason: str) -> None:
         self._down = self._down or EngineDown(reason)
-        self._deliver([_Said(id, error=self._down) for id in self._heard])
+        self._deliver([_Said(key, error=self._down) for key in self._heard])
 
 
 def _one_line(error: BaseException) -> str:

@@ -35,3 +35,6 @@ class StubModel:
             output_tokens=2 * len(self._lines),
             first_token_ms=self._pause * 1_000,
         )
+
+    async def close(self) -> None:
+        """Nothing to free."""
