@@ -6,7 +6,8 @@ every record of the output topics from the beginning, read outside any group.
 
 What always holds: every wait has a limit, and what it waited for is said when it is up; the
 child is ended with the block, and killed when it does not end; all events of a world are on
-one topic of one partition unless the test routes them elsewhere.
+one topic of one partition unless the test routes a tool elsewhere; with `one_topic` the done
+events are there too, so that the order is seen.
 """
 
 import contextlib
@@ -50,18 +51,20 @@ class World:
         partitions: int = 2,
         idempotence: bool = True,
         copies: int = 1,
+        one_topic: bool = False,
         routes: Mapping[str, str] | None = None,
         **settings: object,
     ) -> None:
         name = f"t-{uuid4().hex[:8]}"
-        tools = {tool_name(tool): f"{name}.events" for tool in CALLS} | dict(routes or {})
+        own = {tool: f"{name}.{topic}" for tool, topic in (routes or {}).items()}
+        tools = {tool_name(tool): f"{name}.events" for tool in CALLS} | own
         self.environment = environment(
             kafka_bootstrap=bootstrap,
             kafka_idempotence=idempotence,
             redis_url=redis_url,
             group=name,
             queries_topic=f"{name}.queries",
-            done_topic=f"{name}.done",
+            done_topic=f"{name}.events" if one_topic else f"{name}.done",
             dead_letters_topic=f"{name}.dead",
             routes=msgspec.json.encode(tools).decode(),
             **{"model": "stub", "baseline": False, "fetch_max_wait_ms": 20, **settings},
