@@ -113,3 +113,21 @@ def serve(
         show(serve_tables(report))
     if report.failure:
         raise stop(report.failure)
+
+
+@app.command()
+def decoder(
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Of each figure, which is their median.")
+    ] = 200,
+    as_json: Json = False,
+) -> None:
+    """Time per token of the answers' decoder, and its growth from 1 to 100 KB."""
+    from infra.bench import decoder as bench
+    from infra.bench.tables import decoder_tables
+
+    report = run(lambda: bench.run(repeats, note))
+    if as_json:
+        say(report)
+    else:
+        show(decoder_tables(report))

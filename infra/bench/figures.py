@@ -155,6 +155,16 @@ def compare(runs: Sequence[Run], subject: str, test: Test) -> tuple[Ratio, ...]:
     )
 
 
+def figure(values: Sequence[float]) -> Figure:
+    """Raises `ValueError` if there are none."""
+    return Figure(
+        median=statistics.median(values),
+        lowest=min(values),
+        highest=max(values),
+        runs=len(values),
+    )
+
+
 def percentiles(values: Iterable[float]) -> Percentiles:
     """By nearest rank. Raises `ValueError` if there are none."""
     ranked = sorted(values)
@@ -179,12 +189,4 @@ def _quotients(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, fl
 def _figures(rows: Sequence[dict[str, float]]) -> dict[str, Figure]:
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row[name] for row in rows if name in row] for name in names}
-    return {
-        name: Figure(
-            median=statistics.median(column),
-            lowest=min(column),
-            highest=max(column),
-            runs=len(column),
-        )
-        for name, column in columns.items()
-    }
+    return {name: figure(column) for name, column in columns.items()}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from rich.console import RenderableType
 from rich.table import Table
 
+from infra.bench.decoder import DecoderReport
 from infra.bench.figures import Figure, Percentiles, Ratio, Summary, Test
 from infra.bench.machine import Machine
 from infra.bench.pipeline import PipelineReport
@@ -137,6 +138,25 @@ def shares(found: Percentiles | None) -> str:
 
 def cores(busy: float | None) -> str:
     return "-" if busy is None else f"{busy:.2f}"
+
+
+def decoder_tables(report: DecoderReport) -> Iterator[RenderableType]:
+    """Time per token by cut, then time per kilobyte by text, cut and size."""
+    paces = Table("cut", "answers", "tokens", "us a token")
+    for pace in report.paces:
+        paces.add_row(pace.cut, str(pace.answers), str(pace.tokens), spread(pace.us_per_token))
+    yield paces
+    sizes = [f"{size} KB" for size in report.growths[0].us_per_kb]
+    growths = Table("us a KB of", "cut", *sizes, f"{sizes[-1]} / {sizes[0]}")
+    for growth in report.growths:
+        costs = (number(cost.median) for cost in growth.us_per_kb.values())
+        growths.add_row(growth.text, growth.cut, *costs, f"{growth.ratio:.2f}")
+    yield growths
+    yield (
+        f"medians of {report.repeats} repeats. tuned: added tokens and words; plain, pieces: "
+        "four characters each; whole: the answer at once, counted in the tuned model's tokens"
+    )
+    yield from origin(report.machine, report.versions)
 
 
 def origin(machine: Machine, versions: Mapping[str, str]) -> Iterator[str]:
