@@ -78,6 +78,7 @@ class Profiles:
         self._redis = Redis.from_url(
             settings.url,
             retry=Retry(NoBackoff(), 0),
+            socket_timeout=None,  # ours is over the whole trip; two may swallow a cancellation
             socket_connect_timeout=settings.timeout_ms / 1_000,
             **settings.options,
         )

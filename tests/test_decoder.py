@@ -88,7 +88,7 @@ streams = st.builds(
 )
 
 
-@settings(max_examples=3_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(streams, st.lists(st.integers(0, 400), max_size=6), st.sampled_from((LIMIT, 150)))
 def test_events_do_not_depend_on_the_split(text: str, cuts: list[int], limit: int) -> None:
     whole = said([text], limit)
