@@ -152,6 +152,7 @@ def test_facts_are_cut_from_the_end() -> None:
         assert SHOWN.startswith(shown)
         assert len(shown) <= limit
         assert SHOWN[len(shown) : limit].strip("; ,") == ""
+        assert not shown.endswith((";", " ", ","))
 
 
 def test_long_lists_and_years() -> None:
