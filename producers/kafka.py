@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 _PATIENCE = 3
+_LOOK_S = 0.5
 _SIZE_ERRORS = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
@@ -117,7 +118,7 @@ class EventProducer:
         """
         pending = [r.future for r in receipts if r.future is not None and not r.future.done()]
         if pending:
-            await asyncio.wait(pending, timeout=self._settings.io_timeout_ms / 1_000)
+            await asyncio.wait(pending, timeout=_LOOK_S)
         refused: TooLarge | None = None
         for receipt in receipts:
             if not receipt.settled:
@@ -158,35 +159,50 @@ class EventProducer:
 
         Also the only way to send a record without key and value.
         """
-        message = receipt.message
-        async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
-            places = sorted(await producer.partitions_for(message.topic))
-            batch = producer.create_batch()
-            batch.append(
-                key=message.key, value=message.value, timestamp=None, headers=message.headers
-            )
-            batch.close()
-            place = _partition(message.key, places, places)
-            receipt.future = await producer.send_batch(batch, message.topic, partition=place)
+        sending = asyncio.create_task(self._batched(receipt.message, producer))
+        try:
+            async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
+                while not await self._done(sending, producer):
+                    pass
+        finally:
+            sending.cancel()
+        receipt.future = sending.result()
+
+    async def _batched(
+        self, message: Message, producer: AIOKafkaProducer
+    ) -> asyncio.Future[object]:
+        places = sorted(await producer.partitions_for(message.topic))
+        batch = producer.create_batch()
+        batch.append(key=message.key, value=message.value, timestamp=None, headers=message.headers)
+        batch.close()
+        place = _partition(message.key, places, places)
+        sent: asyncio.Future[object] = await producer.send_batch(
+            batch, message.topic, partition=place
+        )
+        return sent
+
+    async def _done(self, work: "asyncio.Future[Any]", producer: AIOKafkaProducer | None) -> bool:
+        """Looks for a while. What a replaced producer has not done by its end, it never will."""
+        done, _ = await asyncio.wait([work], timeout=_LOOK_S)
+        if not done and self._producer not in (None, producer):
+            raise TimeoutError("its producer has ended")
+        return bool(done)
 
     async def _acknowledged(self, receipt: Receipt) -> None:
         """Waits on; sending again while the producer still tries would only add repeats."""
-        assert receipt.future
-        for patience in range(_PATIENCE):
-            if receipt.future.done():
-                receipt.future.result()
-                return
-            try:
-                async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
-                    await asyncio.shield(receipt.future)
-            except TimeoutError as error:
-                if receipt.producer is not self._producer:
-                    raise
-                self._refused(patience, f"{receipt.message.topic} is not acknowledged", error)
-            else:
-                break
-        else:
-            raise KafkaError("no word from the broker")
+        future = receipt.future
+        assert future
+        if future.done():
+            future.result()
+            return
+        limit, since, told = self._settings.io_timeout_ms / 1_000, self._clock(), 0
+        while not await self._done(future, receipt.producer):
+            if (limits := int((self._clock() - since) / limit)) > told:
+                if limits >= _PATIENCE:
+                    raise KafkaError("no word from the broker")
+                self._refused(told, f"{receipt.message.topic} is not acknowledged", TimeoutError())
+                told = limits
+        future.result()
         self._accepted()
 
     # --- when it is refused -----------------------------------------------------------
