@@ -169,6 +169,7 @@ REFUSED = {
     "two blanks before": CRITERIA + line(Title("a"), " a", "  a"),
     "a no-break space": CRITERIA + line(Title("a"), " a", "\xa0"),
     "a wide space": CRITERIA + line(Title("a"), " a", " \u3000"),
+    "121 characters": CRITERIA + line(Title("a"), " a", " " + "a" * 120),
     "200 characters": CRITERIA + line(Title("a"), " a", "a" * 200),
     "200 wide characters": CRITERIA + line(Title("a"), " a", "😀" * 200),
     "a newline in a text": CRITERIA + line(Title("a"), " a", "a\nb"),
