@@ -9,6 +9,7 @@ and is not done, so its next owner answers it again.
 import asyncio
 import logging
 import time
+import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -166,7 +167,8 @@ class Pipeline:
         except TooLarge as error:
             return Facts(failed=True, reason=str(error))
         except Exception as error:  # a bug: this query fails, in sight, and the next is served
-            log.exception("query from %s failed", run.delivery.source)
+            where = "".join(traceback.format_tb(error.__traceback__))  # its text may be personal
+            log.error("%s failed: %s at\n%s", run.delivery.source, type(error).__name__, where)
             return Facts(failed=True, reason=f"{type(error).__name__} in the pipeline")
 
     def _too_late(self, run: Run) -> Facts | None:

@@ -108,8 +108,8 @@ async def listen(
         if missing := topics - await consumer.topics():
             raise TrafficError(f"topic {min(missing)} does not exist: tagstream topics create")
         consumer.subscribe(topics)
-        while {place.topic for place in consumer.assignment()} != topics:
-            await asyncio.sleep(_POLL_S)  # noqa: ASYNC110 # nobody tells us
+        while {place.topic for place in consumer.assignment()} != topics:  # noqa: ASYNC110 # nobody tells us
+            await asyncio.sleep(_POLL_S)
         for place in consumer.assignment():
             await consumer.position(place)
         if ready:

@@ -198,8 +198,8 @@ class Output:
         )  # fmt: skip
         await consumer.start()
         try:
-            while not set(self._topics) <= await consumer.topics():
-                await asyncio.sleep(0.1)  # noqa: ASYNC110 # nobody tells us
+            while not set(self._topics) <= await consumer.topics():  # noqa: ASYNC110 # nobody tells us
+                await asyncio.sleep(0.1)
             consumer.subscribe(self._topics)
             while not self._ending.is_set():
                 await self._take(consumer)
