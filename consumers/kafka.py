@@ -252,7 +252,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                 max(0, end - mark)
                 for tp, end in ends.items()
                 if (partition := self.partitions.get(tp))
-                and (mark := partition.offsets.watermark or partition.offsets.committed) is not None
+                and (mark := partition.offsets.position) is not None
             )
 
     def frozen_for(self, now: float) -> float:

@@ -46,6 +46,12 @@ class Offsets:
         return self._open[0].offset if self._open else self._end
 
     @property
+    def position(self) -> int | None:
+        """The watermark; before the first record what was committed."""
+        mark = self.watermark
+        return self.committed if mark is None else mark
+
+    @property
     def committable(self) -> int | None:
         """The watermark, unless it is what was committed."""
         mark = self.watermark

@@ -48,7 +48,8 @@ class Health:
     def hopeless(self) -> str | None:
         """Why the process had better be started anew."""
         model = self._parts[2] if self._parts else None
-        return getattr(model, "hopeless", None) or None
+        hopeless = getattr(model, "hopeless", False)
+        return "the engine stalled too often; start the process anew" if hopeless else None
 
 
 @asynccontextmanager
