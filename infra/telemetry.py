@@ -252,31 +252,47 @@ def set_up(settings: Settings, spans: SpanExporter | None = None) -> Telemetry:
     Call it before the engine is made: a tracer provider is set once a process.
     """
     _log_to_stderr(settings)
-    resource = Resource.create(
-        {"service.name": os.environ.get("OTEL_SERVICE_NAME", "tagstream"),
-         "service.instance.id": settings.worker_name}
-    )  # fmt: skip
-    off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    to = {kind: endpoint or os.environ.get(f"OTEL_EXPORTER_OTLP_{kind}_ENDPOINT")
-          for kind in ("TRACES", "METRICS")}  # fmt: skip
-    tracing = not off and bool(spans or to["TRACES"])
-    if tracing:
-        provider = TracerProvider(resource=resource)
-        provider.add_span_processor(BatchSpanProcessor(spans or _span_exporter()))
-        trace.set_tracer_provider(provider)
+    tracing = trace_spans(settings, spans)
     readers: list[MetricReader] = []
-    if not off and to["METRICS"]:
+    if _exports("METRICS"):
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
         readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
-    if not off and settings.http_port is not None:
+    if not _off() and settings.http_port is not None:
         from opentelemetry.exporter.prometheus import PrometheusMetricReader
 
         readers.append(PrometheusMetricReader())
     if readers:
-        metrics.set_meter_provider(MeterProvider(readers, resource))
+        metrics.set_meter_provider(MeterProvider(readers, _resource(settings)))
     return Telemetry(tracing, settings.personal_data, settings.group)
+
+
+def trace_spans(settings: Settings, spans: SpanExporter | None = None) -> bool:
+    """Whether spans are recorded: sets a provider if an exporter asks for one; once a process."""
+    if isinstance(trace.get_tracer_provider(), TracerProvider):
+        return True
+    if _off() or not (spans or _exports("TRACES")):
+        return False
+    provider = TracerProvider(resource=_resource(settings))
+    provider.add_span_processor(BatchSpanProcessor(spans or _span_exporter()))
+    trace.set_tracer_provider(provider)
+    return True
+
+
+def _off() -> bool:
+    return os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+
+
+def _exports(kind: str) -> bool:
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{kind}_ENDPOINT")
+    return not _off() and any(os.environ.get(name) for name in names)
+
+
+def _resource(settings: Settings) -> Resource:
+    return Resource.create(
+        {"service.name": os.environ.get("OTEL_SERVICE_NAME", "tagstream"),
+         "service.instance.id": settings.worker_name}
+    )  # fmt: skip
 
 
 def shut_down() -> None:

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from infra.settings import Settings
+from infra.telemetry import trace_spans
 from infra.topics import names
 from schemas.profiles import decode_profile
 from schemas.queries import SearchQuery, decode_query, encode_query
@@ -69,6 +70,7 @@ async def publish(
     about_to: Callable[[SearchQuery], None] = lambda _: None,
 ) -> AsyncIterator[SearchQuery]:
     """Publishes each query, `gaps` seconds apart, in a span of its own; yields it when sent."""
+    trace_spans(settings)
     producer = AIOKafkaProducer(
         **settings.kafka_client(), acks="all", enable_idempotence=settings.kafka_idempotence
     )

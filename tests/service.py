@@ -114,8 +114,9 @@ class World:
         names = [name for name in topics.names(self.settings) if name != self.queries]
         return Output(self.settings, names)
 
-    def service(self, **settings: object) -> "Service":
-        return Service(self.environment | environment(**settings))
+    def service(self, others: Mapping[str, str] | None = None, **settings: object) -> "Service":
+        """A worker; `others` are environment variables that are not tagstream's."""
+        return Service(self.environment | environment(**settings) | dict(others or {}))
 
 
 class Service:

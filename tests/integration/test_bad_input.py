@@ -284,10 +284,10 @@ def test_stopped_while_it_waits_for_a_broker(valkey: Valkey) -> None:
     ],
 )
 def test_a_wrong_setting_is_one_line(valkey: Valkey, setting: str, value: str, says: str) -> None:
-    secure = {"kafka_security_protocol": "SSL"} if "ssl" in setting else {}
+    secure: dict[str, object] = {"kafka_security_protocol": "SSL"} if "ssl" in setting else {}
     value = value.replace("TAKEN", str(valkey.port))
     world = World(f"127.0.0.1:{free_port()}", valkey.url)
-    with world.service(**{**secure, setting: value}) as service:
+    with world.service(None, **{**secure, setting: value}) as service:
         assert service.ended() != 0
         assert says in service.log(), service.log()
         assert len(service.log().strip().splitlines()) == 1, service.log()
