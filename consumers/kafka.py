@@ -301,7 +301,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
 
     def _note_gap(self, partition: Partition, offset: int) -> None:
         expected, partition.expected = partition.expected, offset + 1
-        if expected is not None and offset > expected + 1:  # +1: a transaction's marker
+        if expected is not None and offset > expected:  # or compaction, or a transaction's marker
             self._spawn(self._check_gap(partition.tp, expected, offset))
 
     async def _check_gap(self, tp: TopicPartition, expected: int, offset: int) -> None:

@@ -89,7 +89,7 @@ PROFILES: dict[str, tuple[bytes | list[str] | None, str]] = {
 def test_each_bad_record_ends_once_and_the_next_query_is_served(
     world: NewWorld, valkey: Valkey
 ) -> None:
-    new = world()
+    new = world(redis_timeout_ms=3_000)
     new.create()
     load(valkey)
     records: list[tuple[str, Sent]] = []

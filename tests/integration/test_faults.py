@@ -116,7 +116,7 @@ def test_a_member_that_sleeps_through_its_session(kafka_world: NewWorld) -> None
 
 
 def test_static_members_keep_their_partitions_over_a_restart(kafka_world: NewWorld) -> None:
-    world = kafka_world(session_timeout_ms=30_000).create()
+    world = kafka_world(session_timeout_ms=15_000).create()
     with world.output() as output, world.service(group_instance_id="b", worker="b") as other:
         other.until_ready()
         with world.service(group_instance_id="a", worker="a") as service:
@@ -182,7 +182,8 @@ def test_records_deleted_before_they_were_read(kafka_world: NewWorld) -> None:
             output.until_ended(5 + 1)
             service.until_ready()
             assert service.said("offsets 5 to 11 were deleted")
-            world.publish(search(f"q{n}", page=big) for n in range(15, 25))
+            for n in range(15, 25):  # each in a batch of its own
+                world.publish([search(f"q{n}", page=big)])
             output.until(lambda out: "q15" in out.by_query(), "it is behind")
             delete(world, 23)
             output.until(lambda out: "q24" in out.done_counts(), "it has caught up", 60.0)
@@ -236,5 +237,5 @@ def test_an_event_too_large_fails_its_query_alone(kafka_world: NewWorld) -> None
     for record in output.dones:
         done = record.json()
         assert done["events"] == len({e["index"] for e in output.by_query()[done["query_id"]]})
-        assert done["events"] == (3 if done["status"] == "failed" else 4)
+        assert done["events"] in ((0, 3) if done["status"] == "failed" else (4,))
     assert world.committed() == 52
