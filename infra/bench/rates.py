@@ -8,7 +8,7 @@ queries, whatever still drains after them.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ from infra.bench.openloop import Check, Watch, send, until_done
 from infra.bench.processes import BenchError, Child
 from infra.bench.shares import Burden, RateFigures, Seen, figures
 from infra.bench.traffic import Message
-from infra.bench.worker import ENGINE, Line, Speaker, Spoken
+from infra.bench.worker import ENGINE, Line, Speaker, Spoken, Starting
 from infra.bench.world import World
 from schemas.events import Done
 
@@ -110,13 +110,35 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
 def told(folder: Path) -> tuple[str, dict[str, list[Spoken]]]:
     """The model's name, and the engine's times of every query until now."""
     model, spoken = "", defaultdict(list)
-    for line in (folder / ENGINE).read_bytes().splitlines():
-        match decode_line(line):
+    for line in _lines(folder):
+        match line:
             case Speaker(model=name):
                 model = name
             case Spoken() as request:
                 spoken[request.query_id].append(request)
     return model, spoken
+
+
+class Relay:
+    """A check that passes on what the engine does until it is warm."""
+
+    def __init__(self, check: Check, folder: Path, progress: Callable[[str], None]) -> None:
+        self._check, self._folder, self._progress = check, folder, progress
+        self._passed_on = 0
+
+    def __call__(self) -> None:
+        self._check()
+        doing = [line.doing for line in _lines(self._folder) if isinstance(line, Starting)]
+        for text in doing[self._passed_on :]:
+            self._progress(text)
+        self._passed_on = len(doing)
+
+
+def _lines(folder: Path) -> Iterator[Line]:
+    file = folder / ENGINE
+    if file.exists():
+        # what has no line's end yet is still being written
+        yield from map(decode_line, file.read_bytes().split(b"\n")[:-1])
 
 
 def _burden(first: Mark, last: Mark, passed: float) -> Burden:

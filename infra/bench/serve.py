@@ -26,7 +26,7 @@ from infra.bench.load import arrivals, messages, sample_profiles, sample_searche
 from infra.bench.machine import Machine, this_machine, versions
 from infra.bench.openloop import Check, Watch, subscriber, until_done, warm_up
 from infra.bench.processes import BenchError, child
-from infra.bench.rates import Bench, Plan, told
+from infra.bench.rates import Bench, Plan, Relay, told
 from infra.bench.shares import RateFigures
 from infra.bench.traffic import PARTITIONS
 from infra.bench.worker import SETTINGS
@@ -37,7 +37,8 @@ from producers.routes import DEFAULT_ROUTES
 from schemas.queries import SearchQuery
 
 ROOT = Path(__file__).resolve().parents[2]
-EVENTS = tuple(dict.fromkeys(DEFAULT_ROUTES.values()))
+EVENTS = (DEFAULT_ROUTES["plan"],)
+"""Every answer's first event is its plan: more topics would only load the broker."""
 FETCH_MAX_WAIT_MS = 20
 SHOWN = (
     "model", "quantization", "compile", "guided", "stream", "threads", "window", "max_tokens",
@@ -157,11 +158,12 @@ async def _measured(
     argv = [sys.executable, "-m", "infra.bench.worker", str(folder)]
     prefix = uuid4().hex[:8]
     samples = sample_searches()
-    progress("starting the engine; the first time it is prepared and compiled")
+    progress("starting the service")
     with child("the service", argv, kept | {"PYTHONPATH": str(ROOT)}, ROOT) as running:
         async with subscriber(there, running, EVENTS) as (watch, check), there.producer() as sender:
             first = messages(samples, PARTITIONS, f"{prefix}-warm", options.seed)
-            await warm_up(sender, watch, check, first, options.start_limit_s)
+            relay = Relay(check, folder, progress)
+            await warm_up(sender, watch, relay, first, options.start_limit_s)
             bench = Bench(
                 world=there, service=running, watch=watch, check=check, sender=sender, folder=folder
             )

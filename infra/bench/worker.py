@@ -1,13 +1,12 @@
 """The service in a process of its own, with its engine's time taken: a part of `bench serve`.
 
 `python -m infra.bench.worker FOLDER` reads `settings.json` there and serves until SIGTERM. It
-writes `engine.jsonl` there: one `Speaker` when the engine is warm, and one `Spoken` whenever
-a request to it has ended. So the load generator has another event loop, and knows of every
-query how much of its time was the engine's.
+writes `engine.jsonl` there: `Starting` while the engine starts, one `Speaker` when it is warm,
+and one `Spoken` whenever a request to it has ended. So the load generator has another event
+loop, and knows of every query how much of its time was the engine's.
 """
 
 import asyncio
-import logging
 import signal
 import sys
 import time
@@ -34,6 +33,12 @@ asking: ContextVar[str] = ContextVar("asking", default="")
 """The query_id of the query that this task answers."""
 
 
+class Starting(msgspec.Struct, frozen=True, tag="starting"):
+    """What the engine does before it is warm."""
+
+    doing: str
+
+
 class Speaker(msgspec.Struct, frozen=True, tag="speaker"):
     """The model, warm."""
 
@@ -50,7 +55,7 @@ class Spoken(msgspec.Struct, frozen=True, tag="spoken"):
     end_ms: float
 
 
-Line = Speaker | Spoken
+Line = Starting | Speaker | Spoken
 
 
 class Timed:
@@ -109,7 +114,9 @@ async def work(settings: Settings, figures: IO[bytes]) -> None:
             yield Timed(model, tell)
 
     telemetry, health = Naming(tracing=False), Health(settings.ready_stall_ms / 1_000)
-    async with service(settings, logging.warning, telemetry, health, timed) as running:
+    async with service(
+        settings, lambda text: tell(Starting(text)), telemetry, health, timed
+    ) as running:
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([running.consuming, stopped], return_when=asyncio.FIRST_COMPLETED)
         if running.consuming.done():
