@@ -25,6 +25,7 @@ from engine.answer import FIRST, WITH_PROFILE, WITHOUT_PROFILE
 from engine.generation import Ending, EngineError
 from engine.language import added_tokens, write
 from engine.prompt import instructions, render
+from engine.weights import calm_threads
 from schemas.tools import Plan
 
 WHOLE = frozenset({write([Plan("self_reference")]), write([Plan("non_job")])})
@@ -163,6 +164,7 @@ class Stepper:
                 tell(said)
 
     def _made(self) -> Any:
+        calm_threads()
         os.environ.update(environment(self._settings))
         level = os.environ.get("VLLM_LOGGING_LEVEL", "WARNING")
         for name in ("vllm", "torch", "xgrammar"):
@@ -176,7 +178,8 @@ class Stepper:
         sizes: dict[str, Any] = {}
         if current_platform.is_cpu():
             # torch may have been imported before the environment was set.
-            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+            if torch.get_num_threads() != (threads := int(os.environ["OMP_NUM_THREADS"])):
+                torch.set_num_threads(threads)
             sizes = {
                 "block_size": settings.block_size,
                 "kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30),
