@@ -17,16 +17,12 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import (
-    CommitFailedError,
-    IllegalGenerationError,
-    KafkaError,
-    UnknownMemberIdError,
-)
-from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
 
 from consumers.deliveries import Delivery, read
-from consumers.offsets import Offsets
+from consumers.partitions import Partition, abort, drain
+from consumers.watermarks import OnCommit, Watermarks, unheard
 
 log = logging.getLogger(__name__)
 Process = Callable[[Delivery], Coroutine[Any, Any, None]]
@@ -34,12 +30,9 @@ Process = Callable[[Delivery], Coroutine[Any, Any, None]]
 Fetched = tuple["Partition", ConsumerRecord, float, float]
 """A record that has been fetched but not started: when, in monotonic and epoch seconds."""
 
-OnCommit = Callable[[str, int, int], None]
-"""Topic, partition, watermark: acknowledged."""
-
 _POLL_MS = 200
-_PROBE_S = 2.0
 _RETRY_S = 1.0
+_SINGLY_S = 0.5
 
 
 class ConsumerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,48 +60,41 @@ def _request_timeout_ms(settings: ConsumerSettings) -> int:
     return max(waits) + 5_000
 
 
-def _unheard(_topic: str, _partition: int, _watermark: int) -> None: ...
-
-
-class Partition:
-    """One assigned partition: its offsets, its running deliveries, its state."""
-
-    def __init__(self, tp: TopicPartition) -> None:
-        self.tp = tp
-        self.offsets = Offsets()
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.revoked = False
-        self.paused = False
-        self.moved = time.monotonic()
-        self.mark: int | None = None
-        self.expected: int | None = None
+def _unreadable(tp: TopicPartition, offset: int, partition: Partition) -> Delivery:
+    """A record of which only the place is known."""
+    return Delivery(
+        topic=tp.topic,
+        partition=tp.partition,
+        offset=offset,
+        key=None,
+        value=None,
+        headers=(),
+        timestamp=time.time(),
+        received=time.monotonic(),
+        received_at=time.time(),
+        done=partition.offsets.track(offset),
+        problem="a header's name in its batch is not UTF-8; read it at tagstream-source",
+        problem_class="Unreadable",
+    )
 
 
 class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
-    """One member of the group. `run` until `stop`; `partitions` and `gaps` are for telemetry."""
+    """One member of the group. `run` until `stop`; what is public is for telemetry and health."""
 
     def __init__(
-        self, settings: ConsumerSettings, process: Process, on_commit: OnCommit = _unheard
+        self, settings: ConsumerSettings, process: Process, on_commit: OnCommit = unheard
     ) -> None:
         self._settings = settings
         self._process = process
-        self._on_commit = on_commit
         self._consumer: AIOKafkaConsumer | None = None
         self._free = settings.window
         self._fetched: deque[Fetched] = deque()
         self._room = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._commit_lock = asyncio.Lock()
         self._failure: BaseException | None = None
-        self._background: set[asyncio.Task[None]] = set()
         self.partitions: dict[TopicPartition, Partition] = {}
-        self.commits = 0
-        self.gap_offsets = 0
         self.assigned = False
-        self.answered_at = 0.0
-        """Monotonic seconds of the last request that the broker answered."""
-        self.lag = 0
-        """Records of our partitions that are not below a watermark, as of the last probe."""
+        self.watermarks = Watermarks(self.partitions, settings.io_timeout_ms / 1_000, on_commit)
 
     # --- the loop ---------------------------------------------------------------------
 
@@ -118,8 +104,10 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         if self._consumer is None:
             return
         loops = [
-            asyncio.create_task(self._commit_often()),
-            asyncio.create_task(self._probe_often()),
+            asyncio.create_task(
+                self.watermarks.commit_often(self._settings.commit_interval_ms / 1_000)
+            ),
+            asyncio.create_task(self.watermarks.probe_often()),
         ]
         for loop in loops:
             loop.add_done_callback(self._note_failure)
@@ -127,7 +115,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             while not (self._stopping.is_set() or self._failure):
                 await self._poll()
             self._fetched.clear()
-            await self._drain(list(self.partitions.values()), self._settings.shutdown_drain_ms)
+            await drain(self.partitions.values(), self._settings.shutdown_drain_ms / 1_000)
             if self._failure:
                 raise self._failure
         finally:
@@ -157,6 +145,8 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         window = self._settings.window
         try:
             batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=window)
+        except UnicodeDecodeError:  # aiokafka, of a header's name
+            batches = await self._read_singly()
         except KafkaError as error:
             if type(error) is KafkaError:  # its own coordination has ended, or is refused for good
                 raise
@@ -171,6 +161,23 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                 self._fetched += ((partition, record, received, received_at) for record in records)
         self._fill()
 
+    async def _read_singly(self) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """A record of each partition; of one that aiokafka cannot read only the place is known."""
+        assert self._consumer
+        found: dict[TopicPartition, list[ConsumerRecord]] = {}
+        for tp, partition in list(self.partitions.items()):
+            try:
+                async with asyncio.timeout(_SINGLY_S):
+                    found[tp] = [await self._consumer.getone(tp)]
+            except (TimeoutError, KafkaError):
+                continue  # none there now, or no longer ours
+            except UnicodeDecodeError:
+                offset = await self._consumer.position(tp)
+                self._consumer.seek(tp, offset + 1)
+                if not partition.revoked:
+                    self._open(partition, _unreadable(tp, offset, partition))
+        return found
+
     def _fill(self) -> None:
         """Starts what has been fetched, as far as the window allows."""
         while self._fetched and self._free > 0:
@@ -184,34 +191,35 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
     def _start(
         self, partition: Partition, record: ConsumerRecord, received: float, received_at: float
     ) -> None:
-        self._note_gap(partition, record.offset)
-        if not partition.offsets.pending:
-            partition.moved = time.monotonic()
+        self.watermarks.follow(partition, record.offset)
         query, problem_class, problem = read(record.value)
-        delivery = Delivery(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            key=record.key,
-            value=record.value,
-            headers=record.headers,
-            timestamp=record.timestamp / 1_000,
-            received=received,
-            received_at=received_at,
-            done=partition.offsets.track(record.offset),
-            query=query,
-            problem=problem,
-            problem_class=problem_class,
+        self._open(
+            partition,
+            Delivery(
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                key=record.key,
+                value=record.value,
+                headers=record.headers,
+                timestamp=record.timestamp / 1_000,
+                received=received,
+                received_at=received_at,
+                done=partition.offsets.track(record.offset),
+                query=query,
+                problem=problem,
+                problem_class=problem_class,
+            ),
         )
+
+    def _open(self, partition: Partition, delivery: Delivery) -> None:
         self._free -= 1
         task = asyncio.create_task(self._process(delivery))
-        partition.tasks.add(task)
+        partition.begins(task)
         task.add_done_callback(lambda ended: self._ended(partition, ended))
 
     def _ended(self, partition: Partition, task: asyncio.Task[None]) -> None:
-        partition.tasks.discard(task)
-        if partition.offsets.watermark != partition.mark:
-            partition.mark, partition.moved = partition.offsets.watermark, time.monotonic()
+        partition.ends(task)
         self._free += 1
         self._hold(partition)
         self._fill()
@@ -235,104 +243,18 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             self._consumer.resume(partition.tp)
             partition.paused = False
 
-    async def _probe_often(self) -> None:
-        """Asks for the ends of our partitions: is the broker there, and how far behind are we."""
-        while True:
-            await asyncio.sleep(_PROBE_S)
-            if self._consumer is None or not self.partitions:
-                continue
-            try:
-                async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
-                    ends = await self._consumer.end_offsets(list(self.partitions))
-            except (KafkaError, TimeoutError) as error:
-                log.warning("Kafka does not answer: %r", error)
-                continue
-            self.answered_at = time.monotonic()
-            self.lag = sum(
-                max(0, end - mark)
-                for tp, end in ends.items()
-                if (partition := self.partitions.get(tp))
-                and (mark := partition.offsets.position) is not None
-            )
-
     def frozen_for(self, now: float) -> float:
         """Seconds for which the slowest watermark has stood still over open work."""
-        open_since = [p.moved for p in self.partitions.values() if p.offsets.pending]
-        return now - min(open_since) if open_since else 0.0
-
-    # --- offsets ----------------------------------------------------------------------
-
-    async def _commit_often(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.commit_interval_ms / 1_000)
-            await self.commit(list(self.partitions.values()))
-
-    async def commit(self, partitions: list[Partition], *, probe: bool = False) -> bool:
-        """Commits what may be. False if the broker says that the partitions are lost.
-
-        With `probe` watermarks that have not moved are committed again, to hear that word.
-        """
-        assert self._consumer
-        async with self._commit_lock:
-            marks = {
-                p: mark
-                for p in partitions
-                if (mark := p.offsets.watermark if probe else p.offsets.committable) is not None
-            }
-            if not marks:
-                return True
-            offsets = {p.tp: OffsetAndMetadata(mark, "") for p, mark in marks.items()}
-            try:
-                async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
-                    await self._consumer.commit(offsets)
-            except CommitFailedError as error:
-                lost = isinstance(error.__cause__, IllegalGenerationError | UnknownMemberIdError)
-                log.warning("offsets not committed, the group is rebalancing: %s", error)
-                return not lost
-            except (KafkaError, TimeoutError) as error:
-                log.warning("offsets not committed, trying again: %r", error)
-                return True
-            for partition, mark in marks.items():
-                partition.offsets.committed = mark
-                self._on_commit(partition.tp.topic, partition.tp.partition, mark)
-            self.commits += 1
-            self.answered_at = time.monotonic()
-            return True
-
-    def _note_gap(self, partition: Partition, offset: int) -> None:
-        expected, partition.expected = partition.expected, offset + 1
-        if expected is not None and offset > expected:  # or compaction, or a transaction's marker
-            self._spawn(self._check_gap(partition.tp, expected, offset))
-
-    async def _check_gap(self, tp: TopicPartition, expected: int, offset: int) -> None:
-        """Offsets between two records are lost only if the log begins after the first."""
-        assert self._consumer
-        begins = (await self._consumer.beginning_offsets([tp]))[tp]
-        if begins > expected:
-            self.gap_offsets += min(begins, offset) - expected
-            log.error(
-                "%s/%d: offsets %d to %d were deleted before they were read (retention)",
-                tp.topic, tp.partition, expected, min(begins, offset) - 1,
-            )  # fmt: skip
-
-    async def _check_start(self, partition: Partition) -> None:
-        assert self._consumer
-        committed = await self._consumer.committed(partition.tp)
-        if committed is None:
-            return
-        partition.offsets.committed = partition.offsets.committed or committed
-        begins = (await self._consumer.beginning_offsets([partition.tp]))[partition.tp]
-        await self._check_gap(partition.tp, committed, begins)
+        return max((p.frozen_for(now) for p in self.partitions.values()), default=0.0)
 
     # --- the group --------------------------------------------------------------------
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        self.answered_at = time.monotonic()
-        self.partitions = {tp: Partition(tp) for tp in assigned}
+        self.partitions.clear()
+        self.partitions.update((tp, Partition(tp)) for tp in assigned)
         self.assigned = True
         log.info("assigned %s", sorted((tp.topic, tp.partition) for tp in assigned))
-        for partition in self.partitions.values():
-            self._spawn(self._check_start(partition))
+        self.watermarks.assigned()
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Finishes what it can, commits it, cancels the rest; all before the rebalance goes on."""
@@ -341,26 +263,13 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             partition.revoked = True
         self.assigned = False
         try:
-            if await self.commit(leaving, probe=True):
-                await self._drain(leaving, self._settings.rebalance_drain_ms)
-                await self.commit(leaving)
+            if await self.watermarks.commit(leaving, probe=True):
+                await drain(leaving, self._settings.rebalance_drain_ms / 1_000)
+                await self.watermarks.commit(leaving)
         finally:
-            await self._abort(leaving)
+            await abort(leaving, self._settings.io_timeout_ms / 1_000)
             for partition in leaving:
                 self.partitions.pop(partition.tp, None)
-
-    async def _drain(self, partitions: list[Partition], limit_ms: int) -> None:
-        tasks = [task for partition in partitions for task in partition.tasks]
-        if tasks:
-            await asyncio.wait(tasks, timeout=limit_ms / 1_000)
-
-    async def _abort(self, partitions: list[Partition]) -> None:
-        tasks = [task for partition in partitions for task in partition.tasks]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            log.warning("%d queries were left to the partitions' next owner", len(tasks))
-            await asyncio.wait(tasks, timeout=self._settings.io_timeout_ms / 1_000)
 
     # --- start and end ----------------------------------------------------------------
 
@@ -384,7 +293,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             try:
                 await consumer.start()
                 if settings.topic in await consumer.topics():
-                    self._consumer = consumer
+                    self._consumer = self.watermarks.client = consumer
                     consumer.subscribe([settings.topic], listener=self)
                     return
                 log.warning(
@@ -402,12 +311,11 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         """Commits what is done, cancels what is not, and leaves the group."""
         assert self._consumer
         partitions = [p for p in self.partitions.values() if not p.revoked]
-        await self.commit(partitions)
+        await self.watermarks.commit(partitions)
         for partition in partitions:
             partition.revoked = True
-        await self._abort(partitions)
-        for task in self._background:
-            task.cancel()
+        await abort(partitions, self._settings.io_timeout_ms / 1_000)
+        self.watermarks.close()
         await self._end(self._consumer)
 
     async def _end(self, consumer: AIOKafkaConsumer) -> None:
@@ -424,14 +332,3 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                 await self._stopping.wait()
         except TimeoutError:
             pass
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        async def guarded() -> None:
-            try:
-                await work
-            except (KafkaError, TimeoutError) as error:
-                log.warning("could not look for gaps: %r", error)
-
-        task = asyncio.create_task(guarded())
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)

@@ -35,8 +35,10 @@ class Health:
         found = []
         if not consumer.assigned:
             found.append("no partitions assigned yet")
-        elif consumer.partitions and now - consumer.answered_at > _BROKER_SILENT_S:
-            found.append(f"Kafka has not answered for {now - consumer.answered_at:.0f} s")
+        elif consumer.partitions and now - consumer.watermarks.answered_at > _BROKER_SILENT_S:
+            found.append(
+                f"Kafka has not answered for {now - consumer.watermarks.answered_at:.0f} s"
+            )
         if (frozen := consumer.frozen_for(now)) > self._stall_limit:
             found.append(f"a watermark has stood still for {frozen:.0f} s with queries open")
         if (refused := producer.refused_for) > 0:
