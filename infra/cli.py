@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from infra.bench.commands import app as bench_app
-from infra.console import Json, note, out, run, say, settings, stop
+from infra.console import Json, brief, note, out, run, say, settings, stop
 from infra.settings import Settings, describe
 
 app = typer.Typer(
@@ -82,6 +82,8 @@ def ask(
     as_json: Json = False,
 ) -> None:
     """One query, without Kafka: the calls as the model makes them."""
+    import time
+
     chosen = settings()
     found = _profile(profile)
 
@@ -91,21 +93,22 @@ def ask(
         from infra.service import running_model
 
         async with running_model(chosen, note) as model:
+            asked = time.monotonic()
             async for item in answer(model, query, found):
+                ms = f"{(time.monotonic() - asked) * 1_000:5.0f} ms"
                 match item:
                     case Usage():
-                        note(
-                            f"{item.output_tokens} tokens, first after {item.first_token_ms:.0f} ms"
-                        )
+                        note(f"{ms}  end: {item.prompt_tokens} tokens in, {item.output_tokens} out")
                     case Dropped():
-                        note(f"dropped, {item.reason}: {item.detail}")
-                    case _:
+                        note(f"{ms}  dropped, {item.reason}: {item.detail}")
+                    case _ if as_json:
                         say(item)
+                    case _:
+                        out.print(f"{ms}  {brief(msgspec.to_builtins(item))}", highlight=False)
 
     if not 1 <= len(query.strip()) <= 1_000:
         raise stop("QUERY has to have 1 to 1,000 characters")
     run(work)
-    del as_json  # the answer is JSON either way
 
 
 def _profile(file: Path | None) -> Any:

@@ -78,6 +78,13 @@ def show(items: Iterable[RenderableType]) -> None:
         out.print(item, highlight=False, soft_wrap=isinstance(item, str))
 
 
+def brief(call: dict[str, Any]) -> str:
+    """A call in a few words: its tool and its values."""
+    values = [v for k, v in call.items() if k not in ("tool", "facet") and v is not None]
+    shown = ", ".join(str(v) if not isinstance(v, list) else ", ".join(v) for v in values)
+    return f"{call['tool']} {shown}".strip()
+
+
 def say(value: Any) -> None:
     """One JSON object on a line."""
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")

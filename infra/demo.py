@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra import topics, traffic
+from infra.console import brief
 from infra.embedded import broker, cache
 from infra.health import Health
 from infra.service import Progress, service
@@ -62,7 +63,7 @@ class Line(msgspec.Struct):
         line.append("\n   ")
         for milliseconds, call in self.calls:
             line.append(f" {milliseconds:.0f} ", style="dim")
-            line.append(_brief(call), style="cyan")
+            line.append(brief(call), style="cyan")
         if self.done:
             line.append(f" {self.done_ms:.0f} ", style="dim")
             style = "green" if self.done["status"] in ("complete", "denied") else "yellow"
@@ -218,9 +219,3 @@ def _summary(lines: list[Line], model: str, out: Console, *, as_json: bool) -> N
 def _at(values: list[float]) -> tuple[float, float]:
     cuts = quantiles(values, n=20, method="inclusive") if len(values) > 1 else values * 19
     return round(cuts[9], 1), round(cuts[18], 1)
-
-
-def _brief(call: dict[str, Any]) -> str:
-    values = [v for k, v in call.items() if k not in ("tool", "facet") and v is not None]
-    shown = ", ".join(str(v) if not isinstance(v, list) else ", ".join(v) for v in values)
-    return f"{call['tool']} {shown}".strip()
