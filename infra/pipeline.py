@@ -230,11 +230,12 @@ class Pipeline:
 
     async def _publish(self, run: Run, call: Call) -> None:
         topic = self._routes.topic(call)
+        elapsed = run.elapsed_ms()
         sending = run.trace.sending(topic)
         message = Message(
             topic,
             run.query.query_id.encode(),
-            encode_event(self._event(run, call)),
+            encode_event(self._event(run, call, elapsed)),
             [*sending.headers(), *run.headers],
         )
         receipt = await self._producer.hand_over(message)
@@ -245,14 +246,14 @@ class Pipeline:
             receipt.future.add_done_callback(lambda _: sending.end())
         self._telemetry.count("tagstream.events", tool=tool_name(type(call)))
 
-    def _event(self, run: Run, call: Call) -> Event:
+    def _event(self, run: Run, call: Call, elapsed: float) -> Event:
         query = run.query
         common: dict[str, Any] = {
             "query_id": query.query_id,
             "index": len(run.receipts),
             "call": call,
             "model": run.model,
-            "elapsed_ms": run.elapsed_ms(),
+            "elapsed_ms": elapsed,
             "emitted_at": datetime.now(UTC),
         }
         match call:

@@ -155,8 +155,16 @@ class RecordingTrace(Trace):
 class Telemetry:
     """What the pipeline and the service tell; set up once by `set_up`."""
 
-    def __init__(self, tracing: bool, personal_data: bool = False, group: str = "") -> None:
+    def __init__(
+        self,
+        tracing: bool,
+        personal_data: bool = False,
+        group: str = "",
+        *,
+        metering: bool = False,
+    ) -> None:
         self.tracing = tracing
+        self._metering = metering
         self._personal_data = personal_data
         self._group = group
         self._tracer = trace.get_tracer("tagstream")
@@ -174,10 +182,12 @@ class Telemetry:
         }
 
     def count(self, name: str, amount: int = 1, **labels: str) -> None:
-        self._counters[name].add(amount, labels)
+        if self._metering:
+            self._counters[name].add(amount, labels)
 
     def time(self, name: str, milliseconds: float, **labels: str) -> None:
-        self._histograms[name].record(milliseconds, labels)
+        if self._metering:
+            self._histograms[name].record(milliseconds, labels)
 
     def observe(self, name: str, read: Callable[[], float]) -> None:
         """A gauge of `GAUGES`, read when it is collected."""
@@ -189,6 +199,8 @@ class Telemetry:
 
     def done(self, done: Done) -> None:
         """A query's figures, from its done event."""
+        if not self._metering:
+            return
         self.count("tagstream.queries", status=done.status)
         self.count("tagstream.profiles", outcome=done.profile)
         self.time("tagstream.done.duration", done.elapsed_ms, status=done.status)
@@ -264,7 +276,7 @@ def set_up(settings: Settings, spans: SpanExporter | None = None) -> Telemetry:
         readers.append(PrometheusMetricReader())
     if readers:
         metrics.set_meter_provider(MeterProvider(readers, _resource(settings)))
-    return Telemetry(tracing, settings.personal_data, settings.group)
+    return Telemetry(tracing, settings.personal_data, settings.group, metering=bool(readers))
 
 
 def trace_spans(settings: Settings, spans: SpanExporter | None = None) -> bool:

@@ -117,8 +117,8 @@ class EventProducer:
         Raises `TooLarge` if it never will; the others are settled all the same.
         """
         pending = [r.future for r in receipts if r.future is not None and not r.future.done()]
-        if pending:
-            await asyncio.wait(pending, timeout=_LOOK_S)
+        if pending:  # handed over together, mostly acknowledged together
+            await asyncio.wait(pending[-1:], timeout=_LOOK_S)
         refused: TooLarge | None = None
         for receipt in receipts:
             if not receipt.settled:
