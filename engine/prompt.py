@@ -86,8 +86,8 @@ def instructions(end: str) -> str:
     `end` is the text of the token that ends an answer. A tuned model has no prefix.
     """
     query, member, calls = _REFERRING
-    shown = [render(query, place) + write(calls) for query, place, calls in _EXAMPLES]
-    shown.append(continued(render(query, member.location), member) + write(calls))
+    shown = [continued(render(query, member.location), member) + write(calls)]
+    shown += [render(query, place) + write(calls) for query, place, calls in _EXAMPLES]
     title = "Each job search is followed by its tags, one JSON object a line.\n\n"
     return title + "".join(f"{example}{end}\n" for example in shown)
 

@@ -14,6 +14,7 @@ import logging
 import os
 import queue
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,7 @@ def environment(settings: EngineSettings) -> dict[str, str]:
     wanted = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
         "VLLM_CONFIGURE_LOGGING": "0",
         "VLLM_USE_AOT_COMPILE": "0",  # with it the compiled kernels are never found again
         # Unset, vLLM takes one thread for itself, whatever torch says.
@@ -166,7 +168,8 @@ class Stepper:
     def _made(self) -> Any:
         calm_threads()
         os.environ.update(environment(self._settings))
-        level = os.environ.get("VLLM_LOGGING_LEVEL", "WARNING")
+        level = os.environ.get("VLLM_LOGGING_LEVEL", "ERROR")  # its warnings are not about queries
+        warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
         for name in ("vllm", "torch", "xgrammar"):
             logging.getLogger(name).setLevel(level)
         import torch
