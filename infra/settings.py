@@ -127,7 +127,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     guided: Annotated[bool, about("Hold the model to the grammar")] = True
     stream: Annotated[bool, about("Publish calls as they close; off: answers in one piece")] = True
-    threads: Annotated[Annotated[int, Meta(ge=0, le=512)], about("CPU threads; 0: all cores")] = 0
+    threads: Annotated[
+        Annotated[int, Meta(ge=0, le=512)],
+        about("CPU threads; 0: all cores; 1 where cores are shared"),
+    ] = 0
     kv_cache_gib: Annotated[
         Annotated[int, Meta(ge=1, le=1_024)], about("Memory for the KV cache (CPU)")
     ] = 1

@@ -57,7 +57,7 @@ def vllm(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmMod
     model = VllmModel(
         EngineSettings(
             path=str(checkpoint.path), name=checkpoint.name, cache=cache, eager=True,
-            max_model_len=4_096, max_tokens=128, max_num_seqs=8,
+            max_model_len=4_096, max_tokens=96, max_num_seqs=8, threads=1,
         )
     )  # fmt: skip
     run(model.start())
