@@ -125,7 +125,8 @@ class Decoder:
                 "too_long", f"{size} characters, {self._limit} are allowed", text[:_SHOWN]
             )
         try:
-            return decode_call(text)
+            call: Call = decode_call(text)
+            return call
         except msgspec.ValidationError as error:
             said = str(error)
             unknown = said.endswith(" at `$.tool`") or said == _NO_TOOL
