@@ -77,7 +77,7 @@ class Script:
         self.prompts: list[str] = []
         self.closed = 0
 
-    async def generate(self, prompt: str, grammar: str) -> AsyncGenerator[Piece | Ending]:  # noqa: ARG002
+    async def generate(self, prompt: str, grammar: str) -> AsyncGenerator[Piece | Ending]:
         script = self._scripts[min(len(self.prompts), len(self._scripts) - 1)]
         self.prompts.append(prompt)
         try:
