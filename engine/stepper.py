@@ -13,6 +13,7 @@ worker to sleep at the end of every product (a third slower on two cores).
 import logging
 import os
 import queue
+import shutil
 import time
 import warnings
 from collections import deque
@@ -180,6 +181,8 @@ class Stepper:
         settings = self._settings
         sizes: dict[str, Any] = {}
         if current_platform.is_cpu():
+            if not settings.eager and not (shutil.which("g++") or os.environ.get("CXX")):
+                raise EngineError("g++ is missing: install it, or set TAGSTREAM_COMPILE=false")
             # torch may have been imported before the environment was set.
             if torch.get_num_threads() != (threads := int(os.environ["OMP_NUM_THREADS"])):
                 torch.set_num_threads(threads)

@@ -49,6 +49,7 @@ class Line(msgspec.Struct):
     query: SearchQuery
     published: float
     calls: list[tuple[float, dict[str, Any]]] = []
+    topics: list[str] = []
     done: dict[str, Any] | None = None
     done_ms: float = 0.0
 
@@ -123,6 +124,7 @@ async def _watched(
             if line is None:
                 continue
             since = (heard.arrived - line.published) * 1_000
+            line.topics.append(heard.topic)
             if "call" in heard.value:
                 line.calls.append((since, heard.value["call"]))
                 line.calls.sort(key=itemgetter(0))
@@ -192,20 +194,20 @@ def _summary(lines: list[Line], model: str, out: Console, *, as_json: bool) -> N
     done = [line.done_ms for line in lines]
     own = [line.done["elapsed_ms"] for line in lines if line.done]
     latency = {"first event": first, "done": done, "done, received to acknowledged": own}
-    tools = Counter(call["tool"] for line in lines for _, call in line.calls)
+    topics = Counter(topic for line in lines for topic in line.topics)
     statuses = Counter(line.done["status"] for line in lines if line.done)
     if as_json:
         figures = {
             name: dict(zip(("p50", "p95"), _at(v), strict=True)) for name, v in latency.items()
         }
-        summary = {"model": model, "latency_ms": figures, "events": tools, "statuses": statuses}
+        summary = {"model": model, "latency_ms": figures, "events": topics, "statuses": statuses}
         return out.print_json(msgspec.json.encode(summary).decode(), indent=None)
     table = Table("ms from publishing", "p50", "p95", title=f"{len(lines)} searches, {model}")
     for name, values in latency.items():
         table.add_row(name, *(f"{value:.0f}" for value in _at(values)))
-    events = Table("tool", "events")
-    for tool, count in tools.most_common():
-        events.add_row(tool, str(count))
+    events = Table("topic", "events")
+    for topic, count in topics.most_common():
+        events.add_row(topic, str(count))
     ends = Table("status", "searches")
     for status, count in statuses.most_common():
         ends.add_row(status, str(count))
