@@ -48,7 +48,8 @@ class Line(msgspec.Struct):
 
     query: SearchQuery
     published: float
-    calls: list[tuple[float, dict[str, Any]]] = []
+    calls: list[tuple[int, float, dict[str, Any]]] = []
+    """Index, arrival, call; in the order of the stream, which topics do not keep."""
     topics: list[str] = []
     done: dict[str, Any] | None = None
     done_ms: float = 0.0
@@ -62,7 +63,7 @@ class Line(msgspec.Struct):
         line = Text(f"{self.query.query:.60}", style="bold")
         line.append(f"  ({self.query.member_id})" if self.query.member_id else "", style="dim")
         line.append("\n   ")
-        for milliseconds, call in self.calls:
+        for _, milliseconds, call in self.calls:
             line.append(f" {milliseconds:.0f} ", style="dim")
             line.append(brief(call), style="cyan")
         if self.done:
@@ -126,7 +127,7 @@ async def _watched(
             since = (heard.arrived - line.published) * 1_000
             line.topics.append(heard.topic)
             if "call" in heard.value:
-                line.calls.append((since, heard.value["call"]))
+                line.calls.append((heard.value["index"], since, heard.value["call"]))
                 line.calls.sort(key=itemgetter(0))
             else:
                 line.done, line.done_ms = heard.value, since
@@ -183,14 +184,14 @@ class _Screen:
 def _record(line: Line) -> dict[str, Any]:
     return {
         "query": line.query.query,
-        "calls": [{"ms": round(ms, 1), **call} for ms, call in line.calls],
+        "calls": [{"ms": round(ms, 1), **call} for _, ms, call in line.calls],
         "done_ms": round(line.done_ms, 1),
         "done": line.done,
     }
 
 
 def _summary(lines: list[Line], model: str, out: Console, *, as_json: bool) -> None:
-    first = [line.calls[0][0] for line in lines if line.calls]
+    first = [min(ms for _, ms, _ in line.calls) for line in lines if line.calls]
     done = [line.done_ms for line in lines]
     own = [line.done["elapsed_ms"] for line in lines if line.done]
     latency = {"first event": first, "done": done, "done, received to acknowledged": own}
