@@ -3,6 +3,7 @@
 Progress and errors go to stderr, data to stdout. Every error is one line and a non-zero exit.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Annotated, Any, TypeVar
@@ -30,6 +31,7 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs a coroutine under uvloop; the errors that users can meet become one line."""
     import uvloop
 
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # we say it in one line
     expected = _expected()
     try:
         return uvloop.run(work())

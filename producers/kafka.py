@@ -9,7 +9,7 @@ it is accepted, however long that takes; a record the topic will not hold raises
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -79,6 +79,8 @@ class EventProducer:
         self._settings = settings
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
+        self._known: set[str] = set()
+        """Topics that the producer in force has sent to: it has their metadata."""
         self._replacement: asyncio.Task[None] | None = None
         self._refused_since: float | None = None
 
@@ -93,6 +95,7 @@ class EventProducer:
         while True:
             try:
                 self._producer = await self._made()
+                self._known.clear()
             except (KafkaError, TimeoutError) as error:
                 self._refused(attempt, "the producer cannot reach Kafka", error)
                 await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
@@ -118,7 +121,7 @@ class EventProducer:
         """
         pending = [r.future for r in receipts if r.future is not None and not r.future.done()]
         if pending:  # handed over together, mostly acknowledged together
-            await asyncio.wait(pending[-1:], timeout=_LOOK_S)
+            await asyncio.wait(pending, timeout=_LOOK_S)
         refused: TooLarge | None = None
         for receipt in receipts:
             if not receipt.settled:
@@ -148,29 +151,35 @@ class EventProducer:
         message = receipt.message
         producer = receipt.producer = self._producer or await self._replaced()
         if alone or (message.key is None and message.value is None):
-            await self._send_alone(receipt, producer)
-        else:
-            receipt.future = await producer.send(  # bounded by request_timeout_ms
-                message.topic, message.value, message.key, headers=message.headers
-            )
+            receipt.future = await self._watched(self._batched(message, producer), producer)
+            return
+        sending = producer.send(message.topic, message.value, message.key, headers=message.headers)
+        if message.topic in self._known:
+            receipt.future = await sending  # aiokafka's own limit holds
+        else:  # it waits for metadata, and for ever if it is stopped meanwhile
+            receipt.future = await self._watched(sending, producer)
+            self._known.add(message.topic)
 
-    async def _send_alone(self, receipt: Receipt, producer: AIOKafkaProducer) -> None:
-        """In a batch of its own: a broker refuses batches whole, whichever record is too large.
-
-        Also the only way to send a record without key and value.
-        """
-        sending = asyncio.create_task(self._batched(receipt.message, producer))
+    async def _watched(
+        self, work: Coroutine[Any, Any, asyncio.Future[object]], producer: AIOKafkaProducer
+    ) -> asyncio.Future[object]:
+        """Within the limit, and no longer than the producer lives."""
+        sending = asyncio.create_task(work)
         try:
             async with asyncio.timeout(self._settings.io_timeout_ms / 1_000):
                 while not await self._done(sending, producer):
                     pass
         finally:
             sending.cancel()
-        receipt.future = sending.result()
+        return sending.result()
 
     async def _batched(
         self, message: Message, producer: AIOKafkaProducer
     ) -> asyncio.Future[object]:
+        """In a batch of its own: a broker refuses batches whole, whichever record is too large.
+
+        Also the only way to send a record without key and value.
+        """
         places = sorted(await producer.partitions_for(message.topic))
         batch = producer.create_batch()
         batch.append(key=message.key, value=message.value, timestamp=None, headers=message.headers)
