@@ -106,7 +106,6 @@ def environment(settings: EngineSettings) -> dict[str, str]:
     wanted = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
-        "TORCH_CPP_LOG_LEVEL": "ERROR",
         "VLLM_CONFIGURE_LOGGING": "0",
         "VLLM_USE_AOT_COMPILE": "0",  # with it the compiled kernels are never found again
         # Unset, vLLM takes one thread for itself, whatever torch says.

@@ -71,12 +71,13 @@ def prepare(model: str, cache: Path, quantization: Quantization, progress: Progr
 
 
 def calm_threads() -> None:
-    """To be called before torch is imported: its OpenMP reads this once.
+    """To be called before torch is imported: it, and its OpenMP, read this once.
 
     Its workers wait for each other by spinning, by default for milliseconds. On cores that
     others use too, that costs ten times what it saves.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 @contextmanager
