@@ -34,7 +34,7 @@ WHOLE = frozenset({write([Plan("self_reference")]), write([Plan("non_job")])})
 """Answers that are over once this is all they have said: no step is spent on their end token."""
 
 
-WARM_UP_STEPS = 4
+WARM_UP_TOKENS = 4
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,9 +222,11 @@ class Stepper:
         for grammar in (FIRST, WITH_PROFILE, WITHOUT_PROFILE):
             for words in ("warehouse jobs", "nurse", "python developer in berlin, remote"):
                 self._waiting.append(Ask(words + grammar, render(words), grammar, now))
-            for _ in range(WARM_UP_STEPS):
-                self._begin()
+            self._begin()
+            # A grammar is compiled beside the steps: until it is, they do nothing.
+            while any(run.output_tokens < WARM_UP_TOKENS for run in self._running.values()):
                 self._step()
+            self._waiting.clear()
             for key in list(self._running):
                 self._abort(key)
         self._prompt_tokens = self._cached_tokens = self._output_tokens = 0
