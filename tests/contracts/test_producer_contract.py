@@ -33,8 +33,6 @@ class Place:
         self._bootstrap, self._idempotence = bootstrap, idempotence
         name = f"p-{uuid4().hex[:8]}"
         self.big, self.small = f"{name}.big", f"{name}.small"
-        self.refuses = bootstrap is None or idempotence
-        """Whether the small topic has its limit: the embedded broker knows none."""
 
     def create(self) -> None:
         if self._bootstrap:
@@ -86,6 +84,10 @@ def place(request: pytest.FixtureRequest) -> Place:
     return made
 
 
+LIMITED = pytest.mark.parametrize("place", ["fake", "kafka"], indirect=True)
+"""Where a topic's size limit holds: the embedded broker has none."""
+
+
 def test_a_message_arrives_as_it_is(place: Place) -> None:
     sent = [
         Message(place.big, b"k", b"v", [("a", b"1"), ("b", b"")]),
@@ -120,9 +122,8 @@ def test_what_is_settled_lies_there_in_order(place: Place) -> None:
     assert values == [b"%d" % n for n in range(50)] + [b"done"]
 
 
+@LIMITED
 def test_one_too_large_is_refused_and_its_neighbours_arrive(place: Place) -> None:
-    if not place.refuses:
-        pytest.skip("the embedded broker takes records of every size")
     values = [b"%d" % n * 100 for n in range(9)]
 
     async def work() -> list[Message]:
@@ -142,9 +143,8 @@ def test_one_too_large_is_refused_and_its_neighbours_arrive(place: Place) -> Non
     assert got[-1] == b"after"
 
 
+@LIMITED
 def test_many_at_once_while_some_are_refused(place: Place) -> None:
-    if not place.refuses:
-        pytest.skip("the embedded broker takes records of every size")
 
     async def query(producer: Producer, number: int) -> str:
         large = number % 10 == 7
