@@ -41,7 +41,7 @@ $(VENV)/installed-$(EXTRA): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "tagstream: $(PYTHON) cannot make a virtual environment (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || { echo "tagstream: pip cannot reach a package index: check the network or PIP_INDEX_URL" >&2; exit 1; }
 	@echo "installing tagstream and vLLM ($(EXTRA)) into $(VENV)"
-	@$(BIN)/uv pip install $(UV_FLAGS) --python $(BIN)/python -e '.[$(EXTRA),demo,dev]' || { echo "tagstream: the packages could not be installed; what uv says above tells why" >&2; exit 1; }
+	@$(BIN)/uv pip install $(UV_FLAGS) --python $(BIN)/python -e '.[$(EXTRA),demo,train,dev]' || { echo "tagstream: the packages could not be installed; what uv says above tells why" >&2; exit 1; }
 	@touch $@
 
 clean:

@@ -1,6 +1,7 @@
 """Weights on disk: from what the operator names to a folder that the engine can load.
 
-In: "base", a folder with a Hugging Face checkpoint, or a name on a hub; a cache folder; the
+In: "tagstream" (the tuned model that travels with the package), "base" (what it was tuned from),
+a folder with a Hugging Face checkpoint or with a delta, or a name on a hub; a cache folder; the
 quantization. Out: a `Checkpoint`. Always holds: a folder in the cache is complete (it is
 built beside its place and renamed), and its name says source, revision and format, so the
 second call finds it. A further source is one more `Source`: a label, a revision, and how
@@ -22,11 +23,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from engine import delta
 from engine.generation import EngineError
 
 Quantization = Literal["none", "int8"]
 Progress = Callable[[str], None]
 
+TUNED = "tagstream"
+BASE = "base"
+_TUNED_FOLDER = Path(__file__).parent / "models" / "tagstream-135m"
 _BASE = "SmolLM2-135M-Instruct"
 _BASE_FILE = f"{_BASE}.Q4_1.gguf"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -56,9 +61,10 @@ class Source(msgspec.Struct, frozen=True):
 
 def prepare(model: str, cache: Path, quantization: Quantization, progress: Progress) -> Checkpoint:
     """The checkpoint of `model`, made if the cache does not have it. Raises `WeightsError`."""
-    if model != "base" and not Path(model).expanduser().is_dir():
+    named = {TUNED: _TUNED_FOLDER}.get(model, Path(model).expanduser())
+    if model != BASE and not named.is_dir():
         return _on_hub(model, quantization)
-    source = _base(cache) if model == "base" else _folder(Path(model).expanduser(), cache)
+    source = _base(cache) if model == BASE else _folder(named, cache, progress)
     stem = f"{source.label}@{source.revision}"
     if quantization == "int8" and not (source.folder and _is_int8(source.folder)):
         place = cache / f"{stem}-int8"
@@ -126,12 +132,29 @@ def _base(cache: Path) -> Source:
     return Source(_BASE, _digest([file], cache), write=write)
 
 
-def _folder(folder: Path, cache: Path) -> Source:
+def _folder(folder: Path, cache: Path, progress: Progress) -> Source:
+    if (folder / delta.WEIGHTS).is_file():
+        return _delta(folder, cache, progress)
     _config(folder)
     shards = sorted(folder.glob("*.safetensors"))
     if not shards:
         raise WeightsError(f"{folder} has no *.safetensors")
     return Source(folder.resolve().name, _digest(shards, cache), folder=folder)
+
+
+def _delta(folder: Path, cache: Path, progress: Progress) -> Source:
+    """A delta and what it was trained from, put together."""
+    try:
+        on = delta.base(folder)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{folder}/{delta.INPUTS}: {error}") from None
+    below = prepare(on, cache, "none", progress).path
+    label = folder.resolve().name
+
+    def write(place: Path) -> None:
+        delta.apply(folder, below, place)
+
+    return Source(label, _digest([folder / delta.WEIGHTS], cache), write=write)
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The command line. Every error is one line on stderr and a non-zero exit."""
 
+import asyncio
 import itertools
 import json
 import sys
@@ -11,7 +12,7 @@ import typer
 from rich.table import Table
 
 from infra.bench.commands import app as bench_app
-from infra.console import Json, brief, note, out, run, say, settings, stop
+from infra.console import Json, brief, note, out, run, say, settings, show, stop
 from infra.settings import Settings, describe
 
 app = typer.Typer(
@@ -158,6 +159,94 @@ def publish(
 
     sent = run(work)
     note(f"{sent} searches published to {chosen.queries_topic}")
+
+
+@app.command("eval")
+def evaluate(
+    gold: Annotated[Path, typer.Argument(help="Labelled searches (the contract's section 6).")],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A second system, more than once if you like: `baseline` (the rules), "
+            "`pretrained` (the base model with examples), or a model's folder or name."
+        ),
+    ] = None,
+    seen: Annotated[
+        Path | None,
+        typer.Option(help="Training's searches: recall apart for values they have."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="A page in Markdown, with every error to read.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Precision, recall and F1 of the model in settings on labelled searches."""
+    from infra.evaluate import evaluate, tables
+
+    chosen = settings()
+    found = run(lambda: evaluate(chosen, gold, against or [], seen, report, note))
+    if as_json:
+        return say(found)
+    return show(tables(found))
+
+
+@app.command()
+def synth(
+    folder: Annotated[Path, typer.Argument(help="Gets train.jsonl, validation.jsonl, CARD.md.")],
+    size: Annotated[int, typer.Option(min=1, help="Searches for training.")] = 100_000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 1,
+) -> None:
+    """Make labelled searches: hand-written ones varied, and made-up ones."""
+    from infra.training import synth
+
+    run(lambda: asyncio.to_thread(synth, folder, size, seed))
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="What `tagstream synth` made.")],
+    out: Annotated[Path, typer.Argument(help="The run's folder: then a model to name.")],
+    base: Annotated[
+        str, typer.Option(help="`base`, a folder, or a name on a hub, of a causal model.")
+    ] = "base",
+    method: Annotated[str, typer.Option(help="lora or full.")] = "lora",
+    batches: Annotated[
+        str, typer.Option(help="homogeneous, heterogeneous or mixed: how tasks share batches.")
+    ] = "heterogeneous",
+    curriculum: Annotated[
+        bool, typer.Option("--curriculum", help="Homogeneous: tasks come in one by one.")
+    ] = False,
+    steps: Annotated[int, typer.Option(min=1)] = 2_000,
+    size: Annotated[int, typer.Option(min=1, help="Samples a step.")] = 48,
+    rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate. [default: 2e-3, full: 2e-4]")
+    ] = None,
+    floor: Annotated[float, typer.Option(help="The share of it that the cosine ends at.")] = 0.1,
+    rank: Annotated[int, typer.Option(min=1, help="Of LoRA.")] = 32,
+    balance: Annotated[
+        float, typer.Option(help="A task's share is its size to this power; 0: all equal.")
+    ] = 0.8,
+    prompt_weight: Annotated[float, typer.Option(help="The prompt's part in the loss.")] = 0.0,
+    start: Annotated[
+        Path | None, typer.Option(help="A run whose weights to begin with, its optimizer not.")
+    ] = None,
+    seed: Annotated[int, typer.Option()] = 1,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 200,
+) -> None:
+    """Fine-tune a model; killed, it goes on when the same command is given again."""
+    from infra.training import recipe, train
+
+    chosen = settings()
+    try:
+        asked = recipe(
+            base=base, method=method, mode=batches, curriculum=curriculum, steps=steps, size=size,
+            rate=rate, floor=floor, rank=rank, balance=balance, prompt_weight=prompt_weight,
+            start=start, seed=seed,
+        )  # fmt: skip
+    except ValueError as error:
+        raise stop(error) from None
+    made = run(lambda: asyncio.to_thread(train, chosen, data, out, asked, save_every))
+    note(f"TAGSTREAM_MODEL={made} names the model")
 
 
 @app.command()

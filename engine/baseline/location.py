@@ -119,6 +119,14 @@ def _shown(page: Page, i: int, end: int, place: Place) -> str:
     return typed
 
 
+def settled(named: str, home: str | None) -> str:
+    """A place's name as section 5 wants it, searched for by somebody who lives at `home`."""
+    known = gazetteer().places.entries.get(" ".join(words(named)))
+    if known is None or not known.cities or known.region:
+        return named
+    return _settled(named, known.cities, home)
+
+
 def _settled(shown: str, cities: tuple[City, ...], home: str | None) -> str:
     """The name with its region, if it is shared and the profile's location says which."""
     if home is None or len(cities) < 2:

@@ -1,0 +1,1 @@
+"""How a model is made: labelled searches, samples, batches, fine-tuning."""

@@ -1,0 +1,458 @@
+"""The parts of a made-up search: what is typed, and the calls it stands for.
+
+In: a seeded generator. Out: `Part`s, by kind. Always holds: a part's calls are what the
+contract's section 5 asks for, whatever stands beside it; `known` says that a misspelling of
+the part could be mended by somebody who knows the language.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import msgspec
+
+from engine.baseline.lists import fold
+from engine.training import sources
+
+Call = dict[str, Any]
+
+
+class Part(msgspec.Struct, frozen=True):
+    text: str
+    calls: tuple[Call, ...] = ()
+    known: bool = False
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """Values that the hand-written searches of training have, beside the public lists."""
+
+    titles: tuple[str, ...]
+    places: tuple[str, ...]
+    companies: tuple[str, ...]
+    skills: tuple[str, ...]
+
+
+def plural(word: str) -> str:
+    """The plural of an English noun phrase."""
+    if word.endswith(("man", "person")):
+        return word[:-3] + "men" if word.endswith("man") else word[:-6] + "people"
+    if word.endswith("y") and word[-2:-1] not in "aeiou":
+        return word[:-1] + "ies"
+    return word + ("es" if word.endswith(("s", "x", "ch", "sh")) else "s")
+
+
+def bare_title(rng: Random, pool: Pool) -> Part:
+    """A title without a level."""
+    if rng.random() < 0.5:
+        value, known = rng.choice(pool.titles), True
+    else:
+        drawn = rng.choice(sources.titles())
+        if len(drawn.calls) > 1:
+            return Part(drawn.text.lower(), drawn.calls)
+        value, known = drawn.text.lower(), False
+    text = plural(value) if rng.random() < 0.16 and value.isascii() and value.islower() else value
+    return Part(text, ({"tool": "title", "title": value},), known)
+
+
+_BEFORE = (
+    ("senior", "mid_senior"), ("senior", "mid_senior"), ("sr", "mid_senior"),
+    ("sr.", "mid_senior"), ("snr", "mid_senior"), ("lead", "mid_senior"),
+    ("mid level", "mid_senior"), ("mid-level", "mid_senior"), ("midlevel", "mid_senior"),
+    ("junior", "entry_level"), ("junior", "entry_level"), ("jr", "entry_level"),
+    ("jr.", "entry_level"), ("jnr", "entry_level"), ("entry level", "entry_level"),
+    ("entry-level", "entry_level"), ("graduate", "entry_level"), ("trainee", "entry_level"),
+    ("grad", "entry_level"), ("principal", "mid_senior"), ("staff", "mid_senior"),
+    ("associate level", "associate"), ("newly qualified", "entry_level"),
+)  # fmt: skip
+_AFTER = (
+    ("entry level", "entry_level"), ("trainee", "entry_level"), ("no experience", "entry_level"),
+    ("no experience needed", "entry_level"), ("junior", "entry_level"), ("senior", "mid_senior"),
+    ("mid level", "mid_senior"), ("(senior)", "mid_senior"), ("graduate scheme", "entry_level"),
+    ("without experience", "entry_level"), ("freshers", "entry_level"), ("fresher", "entry_level"),
+)  # fmt: skip
+_ENGINEERS = ("engineer", "developer", "scientist", "designer", "architect", "consultant")
+_FIXED = ("nurse", "assistant", "teacher", "secretary", "officer", "producer", "executive",
+          "director", "head", "chief", "manager", "supervisor", "leader", "president")  # fmt: skip
+
+
+def title(rng: Random, pool: Pool) -> Part:
+    """A title, in a quarter of the cases with a level."""
+    part = bare_title(rng, pool)
+    value = str(part.calls[0]["title"])
+    if rng.random() > 0.26 or len(part.calls) > 1 or " of " in value:
+        return part
+    last = value.rsplit(maxsplit=1)[-1]
+    if rng.random() < 0.2:
+        return _high(rng, value) if last not in _FIXED and len(value) < 24 else part
+    after = rng.random() < 0.3
+    word, level = rng.choice(_AFTER if after else _BEFORE)
+    if word in ("principal", "staff") and last not in _ENGINEERS:
+        word, level = "senior", "mid_senior"
+    if word == "lead" and (last in _FIXED or value.startswith("gen")):
+        word, level = "sr", "mid_senior"
+    text = f"{part.text} {word}" if after else f"{word} {part.text}"
+    return Part(text, (*part.calls, {"tool": "seniority", "level": level}), part.known)
+
+
+_FIELDS = (
+    *"engineering marketing sales finance operations nursing design communications procurement"
+    " logistics education product analytics security compliance policy fundraising research"
+    " manufacturing quality safety sustainability growth catering facilities it".split(),
+    "human resources", "customer success", "data science", "supply chain", "public affairs",
+    "business development", "clinical operations", "software engineering",
+)  # fmt: skip
+
+
+def _high(rng: Random, _: str) -> Part:
+    field = rng.choice(_FIELDS)
+    form, level = rng.choice((
+        ("director of {}", "director"), ("{} director", "director"), ("head of {}", "director"),
+        ("vp of {}", "executive"), ("vp {}", "executive"), ("vice president {}", "executive"),
+        ("svp {}", "executive"), ("vice president of {}", "executive"),
+    ))  # fmt: skip
+    text = form.format(field)
+    return Part(
+        text, ({"tool": "title", "title": text}, {"tool": "seniority", "level": level}), True
+    )
+
+
+_NEAR_MISS = (
+    "executive assistant", "account executive", "sales associate", "staff nurse", "team lead",
+    "director of photography", "school principal", "assistant principal", "shift lead",
+    "lead generation specialist", "senior living aide", "junior high teacher", "staff accountant",
+    "associate dentist", "chief of staff", "casting director", "sales executive", "head waiter",
+    "contract manager", "contracts administrator", "volunteer coordinator",
+    "remote sensing analyst",
+    "internship coordinator", "temporary works engineer", "hybrid vehicle technician",
+    "lead burner",
+    "contract lawyer", "full stack developer", "day care teacher", "network engineer",
+    "executive chef", "head gardener", "lead abatement worker", "graduate school advisor",
+    "principal's secretary", "funeral director", "store manager", "team leader",
+    "marketing executive",
+)  # fmt: skip
+
+
+def near_miss(rng: Random, _: Pool) -> Part:
+    """A title whose level or contract word belongs to the occupation's name."""
+    value = rng.choice(_NEAR_MISS)
+    calls: tuple[Call, ...] = ({"tool": "title", "title": value},)
+    return Part(value, calls, True)
+
+
+def _city(rng: Random) -> sources.City:
+    known = sources.cities()
+    if rng.random() < 0.3:
+        return rng.choice([c for c in known[:2_000] if c.country == "US"])
+    top = rng.choice((300, 2_000, 8_000, len(known)))
+    return known[rng.randrange(top)]
+
+
+def location(rng: Random, pool: Pool) -> Part:
+    """A place as named, with its region in some cases."""
+    kind = rng.random()
+    if kind < 0.3:
+        value = rng.choice(pool.places)
+        return Part(value.replace(",", "") if rng.random() < 0.5 else value,
+                    ({"tool": "location", "location": value},), True)  # fmt: skip
+    if kind < 0.37:
+        value = rng.choice(sources.regions())
+        return Part(value, ({"tool": "location", "location": value},), True)
+    city = _city(rng)
+    text = value = city.name
+    if rng.random() < 0.3:
+        comma = rng.choice((", ", ", ", " "))
+        value = f"{city.name}, {city.region}"
+        text = f"{city.name}{comma}{city.code or city.region}"
+        if city.code and rng.random() < 0.3:
+            text = f"{city.name}{comma}{city.region}"
+    if rng.random() < 0.5 and fold(text) != text.lower():
+        text = "".join(
+            f if c.islower() else f.upper() for c, f in zip(text, fold(text), strict=True)
+        )
+        if city.population < 400_000:  # nobody knows where the accent was
+            value = text if value == city.name else f"{text.split(',')[0]}, {city.region}"
+            if "," not in text and value != text:
+                value = text = city.name
+    return Part(text, ({"tool": "location", "location": value},), city.population > 300_000)
+
+
+def company(rng: Random, pool: Pool) -> Part:
+    """An employer; ordinary words too."""
+    if rng.random() < 0.25:
+        value = rng.choice(pool.companies)
+        return Part(value, ({"tool": "company", "company": value},), True)
+    firm = rng.choice(sources.employers())
+    return Part(firm.name, ({"tool": "company", "company": firm.name},), firm.large)
+
+
+def skill(rng: Random, pool: Pool) -> Part:
+    if rng.random() < 0.4:
+        value = rng.choice(pool.skills)
+        return Part(value, ({"tool": "skill", "skill": value},), True)
+    value, kind = rng.choice(sources.skills())
+    text = value
+    if kind == "language":
+        text = rng.choice(("{} speaking", "{}", "fluent {}", "{} speaker", "speak {}")).format(
+            value
+        )
+    elif kind in ("licence", "certificate") and rng.random() < 0.2:
+        text = f"{value} {'certified' if kind == 'certificate' else 'holder'}"
+    return Part(text, ({"tool": "skill", "skill": value},), True)
+
+
+_MUST = ("accounting", "it industry")
+
+
+def industry(rng: Random, _: Pool) -> Part:
+    """Words that name an industry; the suggestion follows from the calls."""
+    words, key = rng.choice(sources.sectors())
+    if rng.random() < 0.25:
+        words = rng.choice(("{} industry", "{} sector", "the {} industry", "{} companies")).format(
+            key.lower() if rng.random() < 0.7 else words.removesuffix(" industry")
+        )
+    return Part(words, ({"tool": "industry", "industry": key},), True)
+
+
+_WORKPLACES = {
+    "remote": ("remote", "remote", "remote", "wfh", "work from home", "fully remote", "100% remote",
+               "remotely", "home based", "home-based", "telecommute", "work at home", "from home",
+               "remote only", "working from home", "anywhere remote", "WFH"),
+    "hybrid": ("hybrid", "hybrid", "hybrid working", "hybrid work", "partly remote hybrid",
+               "hybrid role", "2 days hybrid"),
+    "on_site": ("on site", "onsite", "on-site", "in office", "office based", "in-office",
+                "in person", "office-based", "in the office"),
+}  # fmt: skip
+_EMPLOYMENTS = {
+    "full_time": ("full time", "full-time", "ft", "fulltime", "FT", "full time hours"),
+    "part_time": ("part time", "part-time", "pt", "parttime", "p/t", "PT", "part time hours",
+                  "few hours a week part time"),
+    "contract": ("contract", "freelance", "contractor", "fixed term", "fixed-term", "c2c",
+                 "contract to hire", "1099", "6 month contract", "contracting", "ftc",
+                 "freelancer"),
+    "temporary": ("temp", "temporary", "seasonal", "summer job", "temp to perm", "temp to hire",
+                  "christmas temp", "seasonal work", "temp work"),
+    "internship": ("internship", "intern", "internships", "interns", "summer internship",
+                   "paid internship", "work placement internship"),
+    "volunteer": ("volunteer", "volunteering", "voluntary", "unpaid volunteer"),
+}  # fmt: skip
+
+
+def workplace(rng: Random, _: Pool) -> Part:
+    kind = rng.choices(tuple(_WORKPLACES), (5, 3, 3))[0]
+    return Part(rng.choice(_WORKPLACES[kind]), ({"tool": "workplace", "type": kind},))
+
+
+def employment(rng: Random, _: Pool) -> Part:
+    kind = rng.choices(tuple(_EMPLOYMENTS), (4, 5, 4, 3, 3, 2))[0]
+    return Part(rng.choice(_EMPLOYMENTS[kind]), ({"tool": "employment", "type": kind},))
+
+
+_WINDOWS = {
+    "day": ("today", "posted today", "last 24 hours", "last 24h", "past 24 hours", "just posted",
+            "new today", "posted in the last day", "since yesterday", "24 hrs", "newly posted",
+            "posted yesterday", "in the past day", "today only", "added today", "fresh today"),
+    "week": ("this week", "posted this week", "last 7 days", "past week", "last week",
+             "last 3 days", "last few days", "past 5 days", "within a week", "new this week",
+             "in the last couple of days", "posted in the past week", "last 48 hours",
+             "posted within 3 days", "since monday", "added this week", "past few days"),
+    "month": ("this month", "posted this month", "last month", "past month", "last 30 days",
+              "last 2 weeks", "past two weeks", "in the last 3 weeks", "within 30 days",
+              "last 14 days", "posted within a month", "past 4 weeks", "last couple of weeks"),
+}  # fmt: skip
+
+
+def date_posted(rng: Random, _: Pool) -> Part:
+    window = rng.choice(tuple(_WINDOWS))
+    return Part(rng.choice(_WINDOWS[window]), ({"tool": "date_posted", "within": window},))
+
+
+_FEW = (
+    "under {} applicants", "less than {} applicants", "fewer than {} applicants", "<{} applicants",
+    "max {} applicants", "no more than {} applicants", "at most {} applicants",
+    "below {} applicants",
+    "under {} applications", "with less than {} people applied", "fewer than {} candidates",
+    "where under {} people have applied", "up to {} applicants", "< {} applicants",
+    "not more than {} applied",
+    "less than {} people applying", "{} applicants or less", "{} applicants max",
+    "under {} applied",
+)  # fmt: skip
+
+
+def num_applicants(rng: Random, _: Pool) -> Part:
+    number = rng.choice((5, 10, 10, 15, 20, 25, 30, 40, 50, 100, rng.randrange(2, 120)))
+    text = rng.choice(_FEW).format(number)
+    return Part(text, ({"tool": "num_applicants", "maximum": number},))
+
+
+_EASY = ("easy apply", "easy apply", "quick apply", "easy-apply", "one click apply", "easyapply",
+         "with easy apply", "easy apply only", "1-click apply", "easy application button",
+         "apply in one click", "quick apply only", "Easy Apply")  # fmt: skip
+_NETWORK = (
+    "in my network", "where i know someone", "where my friends work", "where i have connections",
+    "at companies where i know people", "my connections work there", "people i know work there",
+    "in network", "with someone from my network", "where my former colleagues work",
+    "where a friend could refer me", "through my connections", "at my contacts' companies",
+    "in-network", "where i have a contact", "where my connections are", "from my network",
+    "companies where my connections work", "where i have a referral", "who in my network is hiring",
+)  # fmt: skip
+
+
+def easy_apply(rng: Random, _: Pool) -> Part:
+    return Part(rng.choice(_EASY), ({"tool": "easy_apply"},))
+
+
+def in_network(rng: Random, _: Pool) -> Part:
+    return Part(rng.choice(_NETWORK), ({"tool": "in_network"},))
+
+
+_SYMBOLS = {"$": "USD", "£": "GBP", "€": "EUR", "₹": "INR", "₦": "NGN", "₱": "PHP"}
+_CODES = ("USD", "EUR", "GBP", "CAD", "AUD", "NZD", "SGD", "AED", "SAR", "QAR", "ZAR", "KES",
+          "NGN", "CHF", "SEK", "NOK", "DKK", "PLN", "INR", "HKD", "JPY", "BRL", "MXN",
+          "PHP")  # fmt: skip
+_SPOKEN = {"dollars": "USD", "euros": "EUR", "euro": "EUR", "pounds": "GBP", "quid": "GBP",
+           "dirhams": "AED", "rupees": "INR", "rs": "INR", "rand": "ZAR", "naira": "NGN",
+           "zloty": "PLN", "yen": "JPY", "pesos mexicanos": "MXN", "riyals": "SAR",
+           "bucks": "USD"}  # fmt: skip
+_PERIODS = {
+    "year": (" a year", "/yr", " per year", " per annum", " pa", " annually", " p.a.", "/year",
+             " yearly"),
+    "month": (" a month", "/month", " per month", " pm", " monthly", "/mo", " p.m."),
+    "week": (" a week", "/week", " per week", " weekly", " pw"),
+    "day": (" a day", "/day", " per day", " daily", " day rate"),
+    "hour": ("/hr", " an hour", " per hour", "/h", " hourly", " ph", "/hour"),
+}  # fmt: skip
+
+
+def salary(rng: Random, _: Pool) -> Part:
+    """Pay in one of the forms people use."""
+    if rng.random() < 0.08:
+        return _lakhs(rng)
+    period = rng.choices(tuple(_PERIODS), (6, 2, 1, 1, 4))[0]
+    low: float = {
+        "year": rng.choice((rng.randrange(20, 200, 5), rng.randrange(18, 320))) * 1_000,
+        "month": rng.randrange(10, 120) * 100, "week": rng.randrange(4, 40) * 50,
+        "day": rng.randrange(8, 80) * 10,
+        "hour": rng.choice((rng.randrange(9, 90), rng.randrange(18, 120) / 2)),
+    }[period]  # fmt: skip
+    high: float | None = low + {"year": 5_000 * rng.randrange(1, 9), "month": 500, "week": 100,
+                                "day": 50, "hour": rng.randrange(1, 12)}[period]  # fmt: skip
+    symbol, currency, after = "", None, ""
+    kind = rng.random()
+    if kind < 0.42:
+        symbol, currency = rng.choices(tuple(_SYMBOLS.items()), (6, 4, 4, 2, 1, 1))[0]
+    elif kind < 0.55:
+        currency = rng.choice(_CODES)
+        after = " " + (currency if rng.random() < 0.5 else currency.lower())
+    elif kind < 0.66:
+        spoken, currency = rng.choice(tuple(_SPOKEN.items()))
+        after = " " + spoken
+    thousands = period == "year" and rng.random() < 0.68
+    big = rng.random()
+
+    def figure(value: float) -> str:
+        if thousands:
+            return f"{value / 1_000:g}k" if big < 0.9 else f"{value / 1_000:g} k"
+        return f"{value:,.0f}" if value >= 1_000 and big < 0.45 else f"{value:g}"
+
+    shape = rng.random()
+    unsaid = period == "year" and (thousands or low >= 10_000)
+    unsaid = unsaid or (period == "hour" and low < 60 and shape < 0.36)
+    said = "" if unsaid and rng.random() < 0.75 else rng.choice(_PERIODS[period])
+    if unsaid and not said and period == "hour":
+        text = f"{symbol}{figure(low)}+{after}"
+        return _pay(text, low, None, currency, period)
+    if shape < 0.34:
+        plus = "+" if rng.random() < 0.75 else ""
+        return _pay(f"{symbol}{figure(low)}{plus}{after}{said}", low, None, currency, period)
+    if shape < 0.6:
+        word = rng.choice(("at least", "over", "more than", "minimum", "min", "from", "paying",
+                           "above", ">", "pays", "starting at", "making"))  # fmt: skip
+        return _pay(f"{word} {symbol}{figure(low)}{after}{said}", low, None, currency, period)
+    if shape < 0.7:
+        word = rng.choice(("up to", "max", "under", "below", "no more than", "upto"))
+        return _pay(f"{word} {symbol}{figure(low)}{after}{said}", None, low, currency, period)
+    assert high is not None
+    dash = rng.choice(("-", "-", " - ", " to ", "–"))
+    first = figure(low).removesuffix("k").strip() if rng.random() < 0.5 else figure(low)
+    if not thousands:
+        first = figure(low)
+    again = symbol if rng.random() < 0.4 else ""
+    between = "between " if dash == " to " and rng.random() < 0.3 else ""
+    dash = " and " if between else dash
+    text = f"{between}{symbol}{first}{dash}{again}{figure(high)}{after}{said}"
+    return _pay(text, low, high, currency, period)
+
+
+def _lakhs(rng: Random) -> Part:
+    low = rng.choice((rng.randrange(3, 60), rng.randrange(3, 20) + 0.5))
+    high = low + rng.randrange(2, 9) if rng.random() < 0.4 else None
+    unit = rng.choice((" lpa", " LPA", "lpa", "LPA", " lakhs", " lakh", " lakhs per annum", "L"))
+    text = f"{low:g}-{high:g}{unit}" if high else f"{low:g}{rng.choice(('+', '', ''))}{unit}"
+    return _pay(text, low * 100_000, high and high * 100_000, None, "year")
+
+
+def _pay(
+    text: str, low: float | None, high: float | None, currency: str | None, period: str
+) -> Part:
+    call = {
+        "tool": "salary",
+        "minimum": low,
+        "maximum": high,
+        "currency": currency,
+        "period": period,
+    }
+    return Part(text, (call,))
+
+
+_UNTAGGED = (
+    "urgent", "asap", "immediate start", "no degree", "no degree needed", "visa sponsorship",
+    "with benefits", "night shift", "nights", "weekends", "weekends off", "5 years experience",
+    "10+ years experience", "2 yrs exp", "3 years of experience", "good pay", "well paid",
+    "start monday", "hiring now", "now hiring", "latest", "new", "urgently hiring", "401k",
+    "paid training", "with housing", "own car", "flexible hours", "flexible", "day shift",
+    "second shift", "startup", "small company", "big 4", "no cover letter", "easy to apply",
+    "over 50 applicants", "relocation", "sponsorship", "h1b", "for students", "family friendly",
+    "early finish", "mon-fri", "4 day week", "best", "high paying", "part of a good team",
+    "no weekends", "daily pay", "evening", "overnight", "18 year old", "no calls", "open to all",
+    "that hire felons", "for over 50s", "good benefits", "union", "low stress", "career change",
+    "posted last year", "with good reviews", "english speaking company", "at a startup",
+)  # fmt: skip
+
+
+def untagged(rng: Random, _: Pool) -> Part:
+    """Words that no tool takes."""
+    return Part(rng.choice(_UNTAGGED))
+
+
+def excluded(rng: Random, pool: Pool) -> Part:
+    """What the search does not want, and former employers: nothing to tag."""
+    kind = rng.random()
+    if kind < 0.3:
+        what = location(rng, pool).text
+        return Part(rng.choice(("not in {}", "not {}", "anywhere but {}", "outside {}", "except {}",
+                                "no {}", "NOT {}", "excluding {}")).format(what))  # fmt: skip
+    if kind < 0.5:
+        what = company(rng, pool).text
+        return Part(rng.choice(("not {}", "not at {}", "no {}", "but not {}", "except {}", "ex-{}",
+                                "ex {} employee", "former {}", "left {}", "NOT {}",
+                                "formerly at {}",
+                                "anywhere except {}")).format(what))  # fmt: skip
+    if kind < 0.72:
+        what = bare_title(rng, pool).text
+        return Part(rng.choice(("not {}", "no {}", "NOT {}", "except {}", "-{}", "but not {}",
+                                "excluding {}")).format(what))  # fmt: skip
+    return Part(rng.choice((
+        "not senior", "no senior roles", "not junior", "no management", "no agencies", "not remote",
+        "no recruiters", "not part time", "no contract", "no internships", "NOT senior",
+        "not entry level", "no commission", "no sales", "no wfh", "nothing part time", "not hybrid",
+        "no temp", "NOT manager", "no driving", "no cold calling", "non remote", "not freelance",
+    )))  # fmt: skip
+
+
+KINDS: dict[str, Callable[[Random, Pool], Part]] = {
+    "title": title, "near_miss": near_miss, "location": location, "company": company,
+    "skill": skill, "industry": industry, "workplace": workplace, "employment": employment,
+    "salary": salary, "date_posted": date_posted, "num_applicants": num_applicants,
+    "easy_apply": easy_apply, "in_network": in_network, "untagged": untagged,
+    "excluded": excluded,
+}  # fmt: skip

@@ -1,0 +1,110 @@
+"""From a labelled search to the text a model learns: rendered by serving's own code.
+
+In: a `Gold`. Out: a `Sample`, stretches of text of which some are learned, and its task. Always
+holds: what is not learned is what serving writes, what is learned is what serving decodes.
+"""
+
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from engine.evaluation.gold import Gold
+from engine.language import PLAN_SELF_REFERENCE, added_tokens, write
+from engine.prompt import continued, render
+from engine.training.vary import canonical
+from schemas.profiles import Profile
+from schemas.tools import INDUSTRIES, Call, IndustryName, Suggest
+
+Task = Literal["planning", "tagging", "rewriting", "suggestion"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+MOST_SUGGESTIONS = 3
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """Stretches of text, each with whether it is learned; the last is followed by the end."""
+
+    id: str
+    task: Task
+    stretches: tuple[tuple[str, bool], ...]
+    tools: tuple[str, ...]
+
+
+def sample(search: Gold) -> Sample:
+    """Raises `msgspec.ValidationError` if a call does not fit the schema."""
+    calls = answer(search)
+    person = _profile(search.profile)
+    first = render(search.query, person.location if person else None)
+    stretches: tuple[tuple[str, bool], ...]
+    if search.intent == "self_reference":
+        second = continued(first, person).removeprefix(first + PLAN_SELF_REFERENCE)
+        stretches = (
+            (first, False),
+            (PLAN_SELF_REFERENCE, True),
+            (second, False),
+            (write(calls[1:]), True),
+        )
+    else:
+        stretches = ((first, False), (write(calls), True))
+    return Sample(
+        id=search.id,
+        task=_task(search),
+        stretches=tuple(s for s in stretches if s[0]),
+        tools=tuple(dict.fromkeys(call["tool"] for call in canonical(search))),
+    )
+
+
+def answer(search: Gold) -> list[Call]:
+    """The canonical answer as calls; suggestions are the first of the first industry's row."""
+    calls: list[Call] = []
+    for plain in canonical(search):
+        if plain["tool"] == "suggest":
+            calls += _suggested(calls)
+        else:
+            calls.append(msgspec.convert(_whole(plain), Call))
+    return calls
+
+
+def _whole(plain: dict[str, Any]) -> dict[str, Any]:
+    """85000, not 85000.0: fewer tokens."""
+    return {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in plain.items()}
+
+
+def _suggested(calls: list[Call]) -> list[Call]:
+    named = [call.industry for call in calls if hasattr(call, "industry")]
+    for industry in named:
+        row = [IndustryName(name) for name in INDUSTRIES[industry] if name not in named]
+        if row:
+            return [Suggest("industry", tuple(row[:MOST_SUGGESTIONS]))]
+    return []
+
+
+def _task(search: Gold) -> Task:
+    """What the search is mostly for; what looks like harm and is none is planning too."""
+    tools = {call["tool"] for call in search.gold}
+    if search.intent in ("non_job", "trust_violation") or search.id.startswith(_PLANNING):
+        return "planning"
+    if search.intent == "self_reference":
+        return "rewriting"
+    return "suggestion" if "suggest" in tools else "tagging"
+
+
+_PLANNING = ("groups", "moderator_queue", "troll_and_edge", "wrong_box")
+
+
+def _profile(fields: dict[str, Any] | None) -> Profile | None:
+    return msgspec.convert({"member_id": "", **fields}, Profile) if fields else None
+
+
+def starts() -> dict[str, str]:
+    """The words whose mean is where an added token's row starts (one word for each is too few).
+
+    Of a call without a free value the words that tell it from the others, of the rest all.
+    """
+    found = {}
+    for token in added_tokens():
+        whole = token.startswith('{"tool"') and token.endswith("}\n")
+        parts = [part for part in token.replace("_", " ").split('"') if part.strip(" {}:,[]\n")]
+        told = parts[3:] if whole and len(parts) > 3 else parts
+        found[token] = " ".join(told[-1:] if whole else told) or token
+    return found
