@@ -178,13 +178,16 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(help="A page in Markdown, with every error to read.")
     ] = None,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Each search stands there twice, asked by two people.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Precision, recall and F1 of the model in settings on labelled searches."""
     from infra.evaluate import evaluate, tables
 
     chosen = settings()
-    found = run(lambda: evaluate(chosen, gold, against or [], seen, report, note))
+    found = run(lambda: evaluate(chosen, gold, against or [], seen, report, note, pairs=pairs))
     if as_json:
         return say(found)
     return show(tables(found))

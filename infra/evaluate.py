@@ -6,7 +6,7 @@ or `baseline`, the rule tagger.
 """
 
 import asyncio
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -50,14 +50,16 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 async def evaluate(
     settings: Settings, file: Path, against: Sequence[str], seen: Path | None, out: Path | None,
-    progress: Progress,
+    progress: Progress, *, pairs: bool = False,
 ) -> Evaluation:  # fmt: skip
     """Raises `TrafficError` for a file that cannot be read, `EngineError`."""
     golds = _read(file)
     known = values(_read(seen)) if seen else None
     judged: list[tuple[Report, list[Answered], list[Score]]] = []
     for name in ("", *against):
-        judged.append(await _judged(settings, name, golds, known, progress))
+        shown, answers = await _system(settings, name, golds, progress)
+        one, scores = report(shown, golds, answers, known, pairs=pairs)
+        judged.append((one, answers, scores))
     first = judged[0]
     reports = [one for one, _, _ in judged]
     gaps = [difference(r.system, first[2], scores) for r, _, scores in judged[1:]]
@@ -81,24 +83,20 @@ def _read(file: Path) -> list[Gold]:
     return golds
 
 
-async def _judged(
-    settings: Settings, name: str, golds: list[Gold], seen: Set[str] | None, progress: Progress
-) -> tuple[Report, list[Answered], list[Score]]:
+async def _system(
+    settings: Settings, name: str, golds: list[Gold], progress: Progress
+) -> tuple[str, list[Answered]]:
+    """A system's name in the report, and its answers."""
     if name == BASELINE:
         from engine import baseline
 
-        answers = [
-            _by_rules(baseline.tag(g.query, (g.profile or {}).get("location"))) for g in golds
-        ]
-        shown = BASELINE
-    else:
-        model = {"": settings.model, PRETRAINED: "base"}.get(name, name)
-        chosen = msgspec.structs.replace(settings, model=model)
-        async with running_model(chosen, progress) as running:
-            shown = running.name
-            answers = await _answered(running, golds)
-    one, scores = report(shown, golds, answers, seen)
-    return one, answers, scores
+        homes = [(gold.profile or {}).get("location") for gold in golds]
+        said = [baseline.tag(g.query, home) for g, home in zip(golds, homes, strict=True)]
+        return BASELINE, [_by_rules(calls) for calls in said]
+    model = {"": settings.model, PRETRAINED: "base"}.get(name, name)
+    chosen = msgspec.structs.replace(settings, model=model)
+    async with running_model(chosen, progress) as running:
+        return running.name, await _answered(running, golds)
 
 
 def _by_rules(calls: Sequence[Tool]) -> Answered:

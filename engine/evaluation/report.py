@@ -56,19 +56,34 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Medians over criteria searches, the end token included."""
     tools: list[Row]
     intents: list[Row]
+    denied: float = 0.0
+    """Share of searches without harm that were taken for a trust violation."""
+    moved: float | None = None
+    """Of searches that two people asked each, the share answered differently."""
     recall_seen: dict[str, tuple[float, int]] = {}
     """Per tool, recall of values that training had, and how many there are."""
     recall_unseen: dict[str, tuple[float, int]] = {}
 
 
 def report(
-    system: str, golds: Sequence[Gold], answers: Sequence[Answered], seen: Set[str] | None = None
+    system: str,
+    golds: Sequence[Gold],
+    answers: Sequence[Answered],
+    seen: Set[str] | None = None,
+    *,
+    pairs: bool = False,
 ) -> tuple[Report, list[Score]]:
-    """The figures, and each search's score. `seen` are training's values, as `normal` has them."""
+    """The figures, and each search's score.
+
+    `seen` are training's values, as `normal` has them; with `pairs` every search stands there
+    twice, asked by two people.
+    """
     scores = [score(g, a.calls) for g, a in zip(golds, answers, strict=True)]
     total = sum((s.total for s in scores), Counts())
     calls = sum(s.calls for s in scores)
     usual = [a for g, a in zip(golds, answers, strict=True) if g.intent == "criteria"] or answers
+    harmless = [s for g, s in zip(golds, scores, strict=True) if g.intent != "trust_violation"]
+    denied = sum("trust_violation" in s.intents for s in harmless)
     heads = {True: {}, False: {}} if seen is None else _by_familiarity(golds, scores, seen)
     return Report(
         system=system,
@@ -81,6 +96,8 @@ def report(
         output_tokens=median([a.output_tokens for a in usual] or [0]),
         tools=_rows(add(scores)),
         intents=_rows(add(scores, "intents")),
+        denied=denied / max(len(harmless), 1),
+        moved=moved(answers) if pairs else None,
         recall_seen=heads[True],
         recall_unseen=heads[False],
     ), scores
@@ -121,6 +138,21 @@ def _by_familiarity(
         known: {tool: (n[0] / n[1], n[1]) for (k, tool), n in counts.items() if k == known}
         for known in (True, False)
     }
+
+
+def moved(answers: Sequence[Answered]) -> float:
+    """The share of pairs, two answers after each other, that differ by more than the region
+    that a place gets from the home."""
+    pairs = list(zip(answers[::2], answers[1::2], strict=True))
+    return sum(_bare(a) != _bare(b) for a, b in pairs) / max(len(pairs), 1)
+
+
+def _bare(answered: Answered) -> list[str]:
+    calls = [
+        call | {"location": call["location"].partition(",")[0]} if "location" in call else call
+        for call in answered.calls
+    ]
+    return sorted(json.dumps(call, sort_keys=True) for call in calls)
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,14 +218,18 @@ def _short(call: dict[str, Any]) -> str:
     return json.dumps({k: v for k, v in call.items() if v is not None}, ensure_ascii=False)
 
 
-SUMMARY = ("system", "searches", "micro F1", "right", "invented", "invalid", "tokens in", "out")
+SUMMARY = (
+    "system", "searches", "micro F1", "right", "invented", "invalid", "denied", "moved",
+    "tokens in", "out",
+)  # fmt: skip
 
 
 def summary_row(one: Report) -> tuple[str, ...]:
     """The cells of `SUMMARY`."""
     return (
         one.system, str(one.searches), f"{one.micro_f1:.3f}", f"{one.right:.1%}",
-        f"{one.invented:.2%}", str(one.invalid), f"{one.prompt_tokens:g}",
+        f"{one.invented:.2%}", str(one.invalid), f"{one.denied:.2%}",
+        "-" if one.moved is None else f"{one.moved:.2%}", f"{one.prompt_tokens:g}",
         f"{one.output_tokens:g}",
     )  # fmt: skip
 

@@ -51,6 +51,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     prompt_weight: float = 0.0
     weight_decay: float = 0.0
     clip: float = 1.0
+    tokens_at_once: int = 3_072
+    """Of one pass forward and backward; a step of more takes several."""
     longest: int = 400
     """Tokens; longer samples are left out, and counted in the log."""
     batching: Batching = Batching()
@@ -183,7 +185,11 @@ class Run:
 
     def _step(self, step: list[list[int]]) -> float:
         """One update; the mean loss of its micro-batches, each weighted by its learned tokens."""
-        batches = [self._batch([self.encoded[i] for i in micro]) for micro in step]
+        batches = [
+            self._batch([self.encoded[i] for i in part])
+            for micro in step
+            for part in self._parts(micro)
+        ]
         total = sum(float(weights.sum()) for _, _, weights in batches)
         loss = 0.0
         for ids, targets, weights in batches:
@@ -194,6 +200,13 @@ class Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss
+
+    def _parts(self, micro: list[int]) -> Iterator[list[int]]:
+        """A micro-batch of long samples in several passes: memory is for `tokens_at_once`."""
+        longest = max(self.items[i].length for i in micro)
+        size = max(1, self.recipe.tokens_at_once // longest)
+        for at in range(0, len(micro), size):
+            yield micro[at : at + size]
 
     def _batch(self, encoded: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
         """Ids, targets and weights, each of shape (samples, positions), padded at the end."""

@@ -55,8 +55,7 @@ def kept_out(value: str) -> bool:
 @cache
 def titles(kept: bool = False) -> tuple[Titled, ...]:
     """The public list's titles that people could search for; with `kept`, those kept out."""
-    packed = files("find_job_titles") / "data" / "titles_combined.txt.gz"
-    text = gzip.decompress(packed.read_bytes()).decode()
+    text = gzip.decompress(packaged("find_job_titles", "titles_combined.txt.gz")).decode()
     found = (leveled(line.strip()) for line in text.splitlines())
     return tuple(t for t in found if t and kept_out(_title(t)) == kept)
 
