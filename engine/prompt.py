@@ -80,15 +80,17 @@ def facts(profile: Profile, limit: int = MAX_PROFILE) -> str:
     return "; ".join(shown)[:limit].rstrip("; ,")
 
 
-def instructions(end: str) -> str:
-    """The shared prefix of an untuned model: what to do, by example.
+def instructions(end: str, *, examples: bool = True) -> str:
+    """The shared prefix of an untuned model: what to do, by example unless asked not to.
 
     `end` is the text of the token that ends an answer. A tuned model has no prefix.
     """
+    title = "Each job search is followed by its tags, one JSON object a line.\n\n"
+    if not examples:
+        return title
     query, member, calls = _REFERRING
     shown = [continued(render(query, member.location), member) + write(calls)]
     shown += [render(query, place) + write(calls) for query, place, calls in _EXAMPLES]
-    title = "Each job search is followed by its tags, one JSON object a line.\n\n"
     return title + "".join(f"{example}{end}\n" for example in shown)
 
 

@@ -57,6 +57,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     eager: bool = False
     guided: bool = True
     stream: bool = True
+    examples: bool = True
+    """Whether an untuned model is shown examples of answers."""
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -204,7 +206,9 @@ class Stepper:
 
     def _instructions(self) -> list[int]:
         """The untuned model's examples, in whole blocks so that all of it is cached."""
-        tokens = self._encode(instructions(self._tokenizer.eos_token))
+        tokens = self._encode(
+            instructions(self._tokenizer.eos_token, examples=self._settings.examples)
+        )
         size = self._engine.vllm_config.cache_config.block_size
         prefix: list[int] = self._encode("\n") * (-len(tokens) % size) + tokens
         if len(prefix) + self._settings.max_tokens >= self._settings.max_model_len:

@@ -168,7 +168,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="A second system, more than once if you like: `baseline` (the rules), "
-            "`pretrained` (the base model with examples), or a model's folder or name."
+            "`pretrained` and `zero-shot` (the base model with examples and without), or a "
+            "model's folder or name."
         ),
     ] = None,
     seen: Annotated[
@@ -234,6 +235,9 @@ def train(
         Path | None, typer.Option(help="A run whose weights to begin with, its optimizer not.")
     ] = None,
     seed: Annotated[int, typer.Option()] = 1,
+    cosines: Annotated[
+        bool, typer.Option("--cosines", help="Log those of the tasks' gradients, by pair.")
+    ] = False,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 200,
 ) -> None:
     """Fine-tune a model; killed, it goes on when the same command is given again."""
@@ -248,7 +252,9 @@ def train(
         )  # fmt: skip
     except ValueError as error:
         raise stop(error) from None
-    made = run(lambda: asyncio.to_thread(train, chosen, data, out, asked, save_every))
+    made = run(
+        lambda: asyncio.to_thread(train, chosen, data, out, asked, save_every, cosines=cosines)
+    )
     note(f"TAGSTREAM_MODEL={made} names the model")
 
 

@@ -1,8 +1,8 @@
 """`tagstream eval`: systems answer labelled searches, and are scored.
 
 In: a gold file, the systems' names. Out: reports, and a page in Markdown if asked for. A system
-is a model (a folder, a hub's name, `base` with examples in its prompt) in the serving engine,
-or `baseline`, the rule tagger.
+is a model in the serving engine (a folder, a hub's name, or `pretrained` and `zero-shot`: the
+base with examples in its prompt, and without), or `baseline`, the rule tagger.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ from schemas.tools import Tool
 
 BASELINE = "baseline"
 PRETRAINED = "pretrained"
+ZERO_SHOT = "zero-shot"
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -93,10 +94,11 @@ async def _system(
         homes = [(gold.profile or {}).get("location") for gold in golds]
         said = [baseline.tag(g.query, home) for g, home in zip(golds, homes, strict=True)]
         return BASELINE, [_by_rules(calls) for calls in said]
-    model = {"": settings.model, PRETRAINED: "base"}.get(name, name)
-    chosen = msgspec.structs.replace(settings, model=model)
+    model = {"": settings.model, PRETRAINED: "base", ZERO_SHOT: "base"}.get(name, name)
+    chosen = msgspec.structs.replace(settings, model=model, examples=name != ZERO_SHOT)
     async with running_model(chosen, progress) as running:
-        return running.name, await _answered(running, golds)
+        shown = f"{running.name} {name}".strip() if model == "base" else running.name
+        return shown, await _answered(running, golds)
 
 
 def _by_rules(calls: Sequence[Tool]) -> Answered:

@@ -65,6 +65,7 @@ async def running_model(settings: Settings, progress: Progress) -> AsyncIterator
         eager=not settings.compile,
         guided=settings.guided,
         stream=settings.stream,
+        examples=settings.examples,
     )
 
     async def make() -> VllmModel:

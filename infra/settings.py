@@ -126,6 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         True
     )
     guided: Annotated[bool, about("Hold the model to the grammar")] = True
+    examples: Annotated[bool, about("Show an untuned model examples of answers")] = True
     stream: Annotated[bool, about("Publish calls as they close; off: answers in one piece")] = True
     threads: Annotated[
         Annotated[int, Meta(ge=0, le=512)],

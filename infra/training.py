@@ -64,7 +64,9 @@ def recipe(
     )  # fmt: skip
 
 
-def train(settings: Settings, data: Path, out: Path, recipe: Recipe, save_every: int) -> Path:
+def train(
+    settings: Settings, data: Path, out: Path, recipe: Recipe, save_every: int, *, cosines: bool
+) -> Path:
     """The run's folder, which is a model to name. Raises `DataError`, `EngineError`."""
     calm_threads()
     import torch
@@ -87,7 +89,7 @@ def train(settings: Settings, data: Path, out: Path, recipe: Recipe, save_every:
         def tick(line: Line) -> None:
             bar.update(task, completed=line.step, loss=line.loss, speed=line.tokens_per_second)
 
-        run.go(tick, save_every)
+        run.go(tick, save_every, cosines=cosines)
     plot(out)
     return out
 

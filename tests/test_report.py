@@ -47,8 +47,9 @@ def test_figures() -> None:
     assert poor.denied == pytest.approx(1 / 3)
     assert poor.moved is None
     assert poor.output_tokens == 2
-    rows = {row.name: (row.precision, row.recall, row.gold, row.predicted) for row in poor.tools}
-    assert rows["title"] == (0.5, pytest.approx(1 / 3), 3, 2)
+    row = next(row for row in poor.tools if row.name == "title")
+    assert (row.precision, row.gold, row.predicted) == (0.5, 3, 2)
+    assert row.recall == pytest.approx(1 / 3)
     assert [row.name for row in poor.intents] == ["criteria", "trust_violation"]
     assert [one.right for one in scores] == [True, False, False]
 

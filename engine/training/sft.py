@@ -13,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from torch.nn import functional
 
 from engine.training.adapter import Rows, with_all, with_lora
 from engine.training.sampler import Batching, Item, steps
-from engine.training.samples import Sample
+from engine.training.samples import TASKS, Sample
 
 Method = Literal["lora", "full"]
 
@@ -68,6 +69,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     """Since the run began, stops not counted."""
     validation_loss: float | None = None
+    cosines: dict[str, float] = {}
+    """Of the tasks' gradients, by pair."""
 
 
 class Encoded(msgspec.Struct, frozen=True):
@@ -152,8 +155,14 @@ class Run:
                 found[sample.id] = Encoded(tokens, learned)
         return found
 
-    def go(self, tick: Callable[[Line], None], save_every: int = 200, log_every: int = 10) -> None:
-        """Trains to the end; the folder has a checkpoint every `save_every` steps."""
+    def go(
+        self, tick: Callable[[Line], None], save_every: int = 200, log_every: int = 10,
+        *, cosines: bool = False,
+    ) -> None:  # fmt: skip
+        """Trains to the end; the folder has a checkpoint every `save_every` steps.
+
+        With `cosines` the log has those of the tasks' gradients at each checkpoint.
+        """
         recipe = self.recipe
         self.layers.train()
         since, tokens, losses = time.monotonic(), 0, 0.0
@@ -175,6 +184,7 @@ class Run:
                     step=number, loss=losses / log_every, tokens_per_second=tokens / took,
                     rate=rate, seconds=self.seconds,
                     validation_loss=self.loss(self.validation.values()) if saved else None,
+                    cosines=self.cosines() if saved and cosines else {},
                 )  # fmt: skip
                 if saved:
                     self.save()
@@ -228,6 +238,25 @@ class Run:
             scores = rows.logits(hidden[counts])
         each = functional.cross_entropy(scores.float(), targets[counts], reduction="none")
         return (each * weights[counts]).sum()
+
+    def cosines(self, size: int = 32) -> dict[str, float]:
+        """Between each two tasks' gradients, on their first `size` samples; nothing is updated.
+
+        How far tasks pull the weights the same way (1), apart (0), against each other (-1).
+        """
+        gradients: dict[str, Tensor] = {}
+        for task in TASKS:
+            own = [e for e, item in zip(self.encoded, self.items, strict=True) if item.task == task]
+            if not own:
+                continue
+            self._loss(*self._batch(own[:size])).backward()  # type: ignore[no-untyped-call]
+            parts = [p.grad.flatten() for p in self.trained.values() if p.grad is not None]
+            gradients[task] = torch.cat(parts)
+            self.optimizer.zero_grad(set_to_none=True)
+        return {
+            f"{a}/{b}": float(functional.cosine_similarity(gradients[a], gradients[b], dim=0))
+            for a, b in combinations(gradients, 2)
+        }
 
     @torch.no_grad()
     def loss(self, encoded: Iterator[Encoded] | Any, size: int = 64) -> float | None:
