@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -38,6 +38,7 @@ START_S = 30.0
 LIMIT_S = 30.0
 EXIT_S = 30.0
 POLL_S = 0.05
+SERVE = ("-m", "infra", "serve")
 
 
 class World:
@@ -122,7 +123,8 @@ class World:
 class Service:
     """One worker. `with` starts it; the block's end kills it if it still runs."""
 
-    def __init__(self, settings: Mapping[str, str]) -> None:
+    def __init__(self, settings: Mapping[str, str], command: Sequence[str] = SERVE) -> None:
+        self._command = command
         self.port = free_port()
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
@@ -136,7 +138,7 @@ class Service:
 
     def start(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "infra", "serve"],
+            [sys.executable, *self._command],
             cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL,
             stdout=self._log, stderr=self._log,
         )  # fmt: skip

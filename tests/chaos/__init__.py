@@ -1,0 +1,1 @@
+"""Faults by schedule against the running service, and a ledger that judges what came out."""
