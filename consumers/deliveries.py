@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
+from consumers.published import Published
 from schemas.queries import SearchQuery, decode_query
 
 Headers = Sequence[tuple[str, bytes]]
@@ -29,6 +30,8 @@ class Delivery(msgspec.Struct, kw_only=True, eq=False):
     query: SearchQuery | None = None
     problem: str = ""
     problem_class: str = ""
+    published: Published | None = None
+    """What an earlier delivery of the record has put into the output topics."""
 
     @property
     def source(self) -> str:

@@ -22,6 +22,7 @@ from aiokafka.structs import ConsumerRecord
 
 from consumers.deliveries import Delivery, read
 from consumers.partitions import Partition, abort, drain
+from consumers.published import Outputs
 from consumers.watermarks import OnCommit, Watermarks, unheard
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def _unreadable(tp: TopicPartition, offset: int, partition: Partition) -> Delive
         timestamp=time.time(),
         received=time.monotonic(),
         received_at=time.time(),
-        done=partition.offsets.track(offset),
+        done=partition.offsets.track(offset, time.time()),
         problem="a header's name in its batch is not UTF-8; read it at tagstream-source",
         problem_class="Unreadable",
     )
@@ -82,18 +83,27 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
     """One member of the group. `run` until `stop`; what is public is for telemetry and health."""
 
     def __init__(
-        self, settings: ConsumerSettings, process: Process, on_commit: OnCommit = unheard
+        self,
+        settings: ConsumerSettings,
+        process: Process,
+        on_commit: OnCommit = unheard,
+        outputs: Outputs | None = None,
     ) -> None:
+        """With `outputs`, a delivery says what was published for its record before."""
         self._settings = settings
         self._process = process
         self._consumer: AIOKafkaConsumer | None = None
         self._free = settings.window
         self._fetched: deque[Fetched] = deque()
+        self._outputs = outputs
+        self._recalls: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self.partitions: dict[TopicPartition, Partition] = {}
         self.assigned = False
+        self.unrecalled = 0
+        """Assignments after which what was published before could not be read."""
         self.watermarks = Watermarks(self.partitions, settings.io_timeout_ms / 1_000, on_commit)
 
     # --- the loop ---------------------------------------------------------------------
@@ -120,6 +130,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                 raise self._failure
         finally:
             self._fetched.clear()
+            loops += self._recalls
             for loop in loops:
                 loop.cancel()
             await asyncio.wait(loops)
@@ -205,7 +216,10 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                 timestamp=record.timestamp / 1_000,
                 received=received,
                 received_at=received_at,
-                done=partition.offsets.track(record.offset),
+                done=partition.offsets.track(record.offset, received_at),
+                published=partition.published.pop(
+                    f"{record.topic}/{record.partition}/{record.offset}", None
+                ),
                 query=query,
                 problem=problem,
                 problem_class=problem_class,
@@ -255,6 +269,28 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self.assigned = True
         log.info("assigned %s", sorted((tp.topic, tp.partition) for tp in assigned))
         self.watermarks.assigned()
+        if self._outputs and self._consumer and assigned:
+            self._consumer.pause(*assigned)
+            task = asyncio.create_task(self._recall(self._outputs, list(self.partitions.values())))
+            self._recalls.add(task)
+            task.add_done_callback(self._recalls.discard)
+            task.add_done_callback(self._note_failure)
+
+    async def _recall(self, outputs: Outputs, partitions: list[Partition]) -> None:
+        """Nothing of a partition is begun until what was published for it before is known."""
+        try:
+            since = await outputs.since(self._settings.group, [p.tp for p in partitions])
+            await self.watermarks.claim([p for p in partitions if p.tp not in since])
+            for source, published in (await outputs.read(since)).items():
+                topic, number, _ = source.rsplit("/", 2)
+                if partition := self.partitions.get(TopicPartition(topic, int(number))):
+                    partition.published[source] = published
+        except (KafkaError, TimeoutError, OSError) as error:
+            self.unrecalled += 1
+            log.warning("what was published before is unknown, answers may differ: %r", error)
+        for partition in partitions:
+            if not partition.revoked and self._consumer:
+                self._consumer.resume(partition.tp)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Finishes what it can, commits it, cancels the rest; all before the rebalance goes on."""

@@ -18,15 +18,17 @@ class Offsets:
         self._end: int | None = None
         self.committed: int | None = None
 
-    def track(self, offset: int) -> Callable[[], None]:
-        """Takes an offset in; the function that comes back says that it is done.
+    def track(self, offset: int, begun: float = 0.0) -> Callable[[], None]:
+        """Takes an offset in, and when its work begins, in epoch seconds.
+
+        The function that comes back says that it is done.
 
         Raises `ValueError` if offsets do not rise. The function may be called again:
         only the first call counts.
         """
         if self._end is not None and offset < self._end:
             raise ValueError(f"offset {offset} after {self._end - 1}")
-        entry = _Entry(offset)
+        entry = _Entry(offset, begun)
         self._open.append(entry)
         self._pending += 1
         self._end = offset + 1
@@ -44,6 +46,11 @@ class Offsets:
     def watermark(self) -> int | None:
         """The lowest offset that is not done, else the next one; None before the first."""
         return self._open[0].offset if self._open else self._end
+
+    @property
+    def begun(self) -> float | None:
+        """When the oldest record at or above the watermark was begun; None if none was."""
+        return self._open[0].begun if self._open else None
 
     @property
     def position(self) -> int | None:
@@ -74,8 +81,9 @@ class Offsets:
 
 
 class _Entry:
-    __slots__ = ("done", "offset")
+    __slots__ = ("begun", "done", "offset")
 
-    def __init__(self, offset: int) -> None:
+    def __init__(self, offset: int, begun: float) -> None:
         self.offset = offset
+        self.begun = begun
         self.done = False

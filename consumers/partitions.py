@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from aiokafka import TopicPartition
 
 from consumers.offsets import Offsets
+from consumers.published import Published
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ class Partition:
         self.tasks: set[asyncio.Task[None]] = set()
         self.revoked = False
         self.paused = False
+        self.published: dict[str, Published] = {}
+        """What lies in the output topics for records that come again, by source."""
         self.expected: int | None = None
         """The offset after the last one fetched."""
         self._mark: int | None = None

@@ -29,6 +29,12 @@ OnCommit = Callable[[str, int, int], None]
 _PROBE_S = 2.0
 
 
+def _since(partition: Partition) -> str:
+    """Milliseconds: nothing at or above the watermark was begun before."""
+    begun = partition.offsets.begun
+    return str(int((time.time() if begun is None else begun) * 1_000))
+
+
 def unheard(_topic: str, _partition: int, _watermark: int) -> None:
     """For those who need not hear of commits."""
 
@@ -78,7 +84,7 @@ class Watermarks:
             }
             if not marks:
                 return True
-            offsets = {p.tp: OffsetAndMetadata(mark, "") for p, mark in marks.items()}
+            offsets = {p.tp: OffsetAndMetadata(mark, _since(p)) for p, mark in marks.items()}
             try:
                 async with asyncio.timeout(self._limit):
                     await self._kafka.commit(offsets)
@@ -95,6 +101,20 @@ class Watermarks:
             self.commits += 1
             self.answered_at = time.monotonic()
             return True
+
+    async def claim(self, partitions: Collection[Partition]) -> None:
+        """Commits where partitions without a commit begin: from now on it is known since when.
+
+        Raises `KafkaError`, `TimeoutError`.
+        """
+        if not partitions:
+            return
+        async with self._lock, asyncio.timeout(self._limit):
+            begins = await self._kafka.beginning_offsets([p.tp for p in partitions])
+            fresh = {p.tp: OffsetAndMetadata(begins[p.tp], _since(p)) for p in partitions
+                     if not p.revoked and await self._kafka.committed(p.tp) is None}  # fmt: skip
+            if fresh:
+                await self._kafka.commit(fresh)
 
     async def probe_often(self) -> None:
         """Asks for the ends of our partitions: is the broker there, and how far behind are we."""

@@ -5,14 +5,14 @@ reason, and one `Usage` at the end. The first request has the plan; a self-refer
 ends it, and the answer goes on in a second request that has the profile.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import msgspec
 
 from engine.decoder import Decoder, Dropped
 from engine.generation import Ending, Model, Piece
-from engine.language import grammar
+from engine.language import continuation, grammar, write
 from engine.prompt import continued, render
 from schemas.profiles import Profile
 from schemas.tools import INDUSTRIES, Call, Industry, Plan, Policy, Rewrite, Suggest
@@ -49,25 +49,29 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def answer(
-    model: Model, query: str, profile: Profile | None
+    model: Model, query: str, profile: Profile | None, said: Sequence[Call] = ()
 ) -> AsyncGenerator[Call | Dropped | Usage]:
     """Calls as the model closes them. Closing the generator aborts the generation.
 
-    Raises `EngineError` if the model cannot answer.
+    With `said`, the calls of an answer that was broken off, only what follows them: the model
+    goes on from their text. Raises `EngineError` if the model cannot answer.
     """
     rules = Rules(rewrite=profile is not None)
+    for call in said:
+        rules.judge(call)
+        rules.wants_profile = False
     usage = Usage()
     prompt = render(query, profile.location if profile else None)
-    requests = [(prompt, FIRST)]
+    requests = _rest(prompt, profile, said) if said else [(prompt, FIRST)]
     while requests:
         decoder = Decoder()
         async with aclosing(model.generate(*requests.pop())) as generation:
-            async for said in generation:
-                if isinstance(said, Piece):
-                    for item in decoder.feed(said.text):
+            async for heard in generation:
+                if isinstance(heard, Piece):
+                    for item in decoder.feed(heard.text):
                         yield rules.judge(item)
                 else:
-                    usage = usage.and_then(said)
+                    usage = usage.and_then(heard)
         for cut in decoder.close():
             yield cut
         if rules.wants_profile:
@@ -75,6 +79,27 @@ async def answer(
             rest = WITH_PROFILE if profile else WITHOUT_PROFILE
             requests.append((continued(prompt, profile), rest))
     yield usage
+
+
+def _rest(prompt: str, profile: Profile | None, said: Sequence[Call]) -> list[tuple[str, str]]:
+    """The request that goes on after `said`, or none if nothing may follow."""
+    first, last = said[0], said[-1]
+    if (
+        not isinstance(first, Plan)
+        or first.intent == "non_job"
+        or isinstance(last, Suggest | Policy)
+    ):
+        return []
+    if first.intent != "self_reference":
+        text, calls = prompt, said
+    elif len(said) == 1:
+        rest = WITH_PROFILE if profile else WITHOUT_PROFILE
+        return [(continued(prompt, profile), rest)]
+    else:
+        text, calls = continued(prompt, profile), said[1:]
+    called = any(isinstance(call, Industry) for call in said)
+    denied = first.intent == "trust_violation"
+    return [(text + write(calls), continuation(type(last), industry=called, denied=denied))]
 
 
 class Rules:

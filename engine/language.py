@@ -211,6 +211,33 @@ def grammar(*, plan: bool = True, rewrite: bool = False) -> str:
     return "\n".join(f"{name} ::= {body}" for name, body in rules.items()) + "\n"
 
 
+@cache
+def continuation(last: type[Tool], *, industry: bool = False, denied: bool = False) -> str:
+    """EBNF of what may follow a call of `last` in an answer.
+
+    `industry` if one was called, `denied` if the plan was a trust violation.
+    """
+    rules = dict(_TERMINALS)
+    for shape in map(form, CALLS):
+        rules[_name(shape.tool)] = _rule(shape)
+    tags = [tool for tool in CALLS if tool not in _ALONE]
+    at = tags.index(last) + (last in ONCE) if last in tags else 0
+    before = [tool for tool in tags[at:] if CALLS.index(tool) < CALLS.index(Industry)]
+    after = [tool for tool in tags[at:] if CALLS.index(tool) > CALLS.index(Industry)]
+    more = f"{_sequence(after)} {_name(Suggest)}?".strip()
+    if denied:
+        rules["root"] = _name(Policy)
+    elif industry and last is not Industry:
+        rules["root"] = more
+    elif CALLS.index(last) > CALLS.index(Industry):
+        rules["root"] = _sequence(after) or '""'
+    else:
+        least = 0 if industry else 1
+        tail = f"{_name(Industry)}{{{least},{MOST}}} {more}"
+        rules["root"] = f"{_sequence(before)} ({tail} | {_sequence(after)})".strip()
+    return "\n".join(f"{name} ::= {body}" for name, body in rules.items()) + "\n"
+
+
 # What trimming would take off the front; a value of nothing else is refused as blank.
 _SPACES = r" \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 

@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from consumers.deliveries import Delivery
+from consumers.published import Published
 from engine.answer import Usage, answer
 from engine.decoder import Dropped
 from engine.generation import EngineError, Model
@@ -34,6 +35,7 @@ from schemas.events import (
     PlanEvent,
     PolicyEvent,
     ProfileStatus,
+    decode_event,
     encode_event,
 )
 from schemas.failures import Failure, Kind
@@ -86,6 +88,12 @@ class Run(msgspec.Struct, kw_only=True, eq=False):
     model: str
     profile: ProfileStatus = "none"
     receipts: list[Receipt] = []
+    said: list[Call] = []
+    """Calls that an earlier delivery had published, from the first without a gap."""
+    later: dict[int, bytes] = {}
+    """Events that it had published after a gap."""
+    strayed: bool = False
+    """The answer now is another than theirs: it ends here."""
     first_event: float | None = None
     denied: bool = False
     usage: Usage = Usage()
@@ -119,7 +127,9 @@ class Pipeline:
     async def process(self, delivery: Delivery) -> None:
         """One delivery, to its end. Cancelled: nothing is done, nothing more is handed over."""
         with self._telemetry.process(delivery) as trace:
-            if delivery.query is None:
+            if delivery.published and delivery.published.done:
+                self._telemetry.count("tagstream.replayed", kind="done")
+            elif delivery.query is None:
                 await self._dead_letter(
                     delivery, trace, "undecodable", delivery.problem_class, delivery.problem
                 )
@@ -155,15 +165,21 @@ class Pipeline:
 
     async def _answered(self, run: Run) -> Facts:
         """Events until the engine, the deadline or the baseline ends them."""
-        if facts := self._too_late(run):
+        known = run.delivery.published
+        if known is None and (facts := self._too_late(run)):
             return facts
         try:
+            if known and known.events and (facts := await self._repeat(run, known)):
+                return facts
             with run.trace.step("look up profile"):
                 asked = time.monotonic()
                 run.profile, profile = await self._profiles.look_up(run.query.member_id)
                 took = (time.monotonic() - asked) * 1_000
             self._telemetry.time("tagstream.profile.duration", took)
-            return self._too_late(run) or await self._generated(run, profile)
+            late = self._too_late(run)
+            if late and run.receipts:
+                return Facts(cut=True, denied=run.denied, reason="the deadline cut the stream")
+            return late or await self._generated(run, profile)
         except TooLarge as error:
             return Facts(failed=True, reason=str(error))
         except Exception as error:  # a bug: this query fails, in sight, and the next is served
@@ -187,7 +203,8 @@ class Pipeline:
         started = time.monotonic()
         cut: str | None = None
         try:
-            async with aclosing(answer(self._model, run.query.query, profile)) as items:
+            said = tuple(run.said)
+            async with aclosing(answer(self._model, run.query.query, profile, said)) as items:
                 timed = items if run.deadline is None else _before(run.deadline, items)
                 async for item in timed:
                     await self._take(run, item)
@@ -199,12 +216,30 @@ class Pipeline:
                 return await self._degraded(run, profile, cut)
         else:
             self._engine_seconds.append(time.monotonic() - started)
-            if not run.usage.complete:
+            if run.strayed:
+                cut = "what was published before could not be gone on from"
+            elif not run.usage.complete:
                 cut = "the length limit cut the stream"
             elif not run.receipts:
                 return await self._degraded(run, profile, "engine: no valid call")
         run.trace.generated(started, run.usage, run.model)
         return Facts(cut=cut is not None, denied=run.denied, reason=cut)
+
+    async def _repeat(self, run: Run, known: Published) -> Facts | None:
+        """Writes again what was published for this record before; the end, if that was all."""
+        run.later = dict(known.events)
+        while (value := run.later.pop(len(run.receipts), None)) is not None:
+            event = decode_event(value)
+            run.said.append(event.call)
+            run.model = event.model
+            run.denied |= isinstance(event.call, Plan) and event.call.intent == "trust_violation"
+            await self._hand_over(run, event.call, value)
+        self._telemetry.count("tagstream.replayed", kind="events")
+        if run.said and run.model != self._model.name:
+            return Facts(
+                cut=True, denied=run.denied, reason=f"begun by {run.model}, which is not here"
+            )
+        return None
 
     async def _take(self, run: Run, item: Call | Dropped | Usage) -> None:
         match item:
@@ -224,19 +259,25 @@ class Pipeline:
         run.model = "baseline"
         for call in self._baseline(run.query.query, profile.location if profile else None):
             await self._publish(run, call)
-        return Facts(degraded=True, denied=run.denied, reason=reason)
+        return Facts(degraded=True, cut=run.strayed, denied=run.denied, reason=reason)
 
     # --- what leaves ------------------------------------------------------------------
 
     async def _publish(self, run: Run, call: Call) -> None:
+        if run.strayed:
+            return
+        value = encode_event(self._event(run, call, run.elapsed_ms()))
+        before = run.later.get(len(run.receipts))
+        if before is not None and (kept := decode_event(before).call) != call:
+            run.strayed = True
+            call, value = kept, before
+        await self._hand_over(run, call, value)
+
+    async def _hand_over(self, run: Run, call: Call, value: bytes) -> None:
         topic = self._routes.topic(call)
-        elapsed = run.elapsed_ms()
         sending = run.trace.sending(topic)
         message = Message(
-            topic,
-            run.query.query_id.encode(),
-            encode_event(self._event(run, call, elapsed)),
-            [*sending.headers(), *run.headers],
+            topic, run.query.query_id.encode(), value, [*sending.headers(), *run.headers]
         )
         receipt = await self._producer.hand_over(message)
         run.receipts.append(receipt)

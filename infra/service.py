@@ -20,6 +20,7 @@ from redis.asyncio.connection import parse_url
 
 from consumers.kafka import ConsumerSettings, QueryConsumer
 from consumers.profiles import Profiles, ProfileSettings
+from consumers.published import Outputs
 from engine.generation import Model
 from engine.stub import StubModel
 from infra.health import Health, listening
@@ -27,7 +28,7 @@ from infra.pipeline import Baseline, Options, Pipeline
 from infra.settings import Settings, SettingsError, masked
 from infra.telemetry import Telemetry, set_up, shut_down
 from producers.kafka import EventProducer, ProducerSettings
-from producers.routes import Routes
+from producers.routes import DEFAULT_ROUTES, Routes
 
 log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
@@ -147,7 +148,9 @@ async def service(
         pipeline = Pipeline(
             engine, baseline, profiles, producer, routes, telemetry, _options(settings)
         )
-        consumer = QueryConsumer(_consuming(settings), pipeline.process, telemetry.committed)
+        consumer = QueryConsumer(
+            _consuming(settings), pipeline.process, telemetry.committed, _outputs(settings)
+        )
         health.watch(consumer, producer, engine)
         _observe(telemetry, settings, consumer, producer, engine)
         _settle_memory()
@@ -250,6 +253,12 @@ def _consuming(settings: Settings) -> ConsumerSettings:
     )
 
 
+def _outputs(settings: Settings) -> Outputs | None:
+    topics = [*(DEFAULT_ROUTES | settings.routes).values(), settings.done_topic]
+    limit_s = settings.replay_limit_ms / 1_000
+    return Outputs(settings.kafka_client(), topics, limit_s) if settings.replay else None
+
+
 def _observe(
     telemetry: Telemetry,
     settings: Settings,
@@ -270,6 +279,7 @@ def _observe(
         "partitions": lambda: len(consumer.partitions),
         "partitions.paused": lambda: sum(p.paused for p in consumer.partitions.values()),
         "commits": lambda: consumer.watermarks.commits,
+        "replay.unread": lambda: consumer.unrecalled,
         "retention.gap": lambda: consumer.watermarks.gap_offsets,
         "kafka.refused": lambda: producer.refused_for,
         "engine.running": lambda: load("running"),

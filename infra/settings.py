@@ -95,6 +95,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_partition_fetch_bytes: Annotated[Size, about("Bytes of one partition in one fetch")] = (
         262_144
     )
+    replay: Annotated[
+        bool, about("After a rebalance, read what redelivered queries had published, and go on")
+    ] = True
+    replay_limit_ms: Annotated[Ms, about("How long that reading may take")] = 10_000
     deadline_ms: Annotated[Ms | None, about("For queries that name none; unset: none")] = None
     expire_early: Annotated[
         bool, about("Expire a query too if less is left than the engine's usual time")

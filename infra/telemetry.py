@@ -36,6 +36,7 @@ COUNTERS = {
     "tagstream.events": "Events published, by tool",
     "tagstream.calls.dropped": "What the model said that is no call of the contract, by reason",
     "tagstream.dead_letters": "Records in the dead letters, by kind",
+    "tagstream.replayed": "Redelivered queries whose events, or done event, were there already",
     "tagstream.profiles": "Profile look-ups, by outcome",
     "tagstream.tokens": "Tokens, by type: prompt, cached, output",
 }
@@ -55,6 +56,7 @@ GAUGES = {
     "tagstream.partitions": "Partitions assigned",
     "tagstream.partitions.paused": "Of these, paused",
     "tagstream.commits": "Commits acknowledged",
+    "tagstream.replay.unread": "Assignments after which what was published was not known",
     "tagstream.retention.gap": "Offsets deleted before they were read",
     "tagstream.kafka.refused": "Seconds for which the broker has refused",
     "tagstream.engine.running": "Requests the engine works on",

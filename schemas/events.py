@@ -62,3 +62,5 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 encode_event = msgspec.json.Encoder().encode
+decode_event = msgspec.json.Decoder(Event).decode
+"""Of any event: what every one of them has."""

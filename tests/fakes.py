@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 
 from consumers.deliveries import Delivery, read
+from consumers.published import Published
 from engine.generation import Ending, Piece
 from producers.kafka import Message, Receipt, TooLarge
 from schemas.events import ProfileStatus
@@ -120,11 +121,16 @@ class Ended:
         self.count += 1
 
 
-def delivery(value: bytes | None, offset: int = 0, key: bytes | None = b"k") -> Delivery:
+def delivery(
+    value: bytes | None,
+    offset: int = 0,
+    key: bytes | None = b"k",
+    published: Published | None = None,
+) -> Delivery:
     """`done` is an `Ended`."""
     query, problem_class, problem = read(value)
     return Delivery(
         topic="search.queries", partition=3, offset=offset, key=key, value=value, headers=[],
         timestamp=time.time(), received=time.monotonic(), received_at=time.time(), done=Ended(),
-        query=query, problem=problem, problem_class=problem_class,
+        query=query, problem=problem, problem_class=problem_class, published=published,
     )  # fmt: skip

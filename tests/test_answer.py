@@ -1,7 +1,7 @@
 """One answer: which requests it takes, what it cost, and how it ends."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
@@ -65,9 +65,9 @@ class Spoken:
             self.closed += 1
 
 
-def heard(model: Spoken, profile: Profile | None = None) -> list[Item]:
+def heard(model: Spoken, profile: Profile | None = None, said: Sequence[Call] = ()) -> list[Item]:
     async def listen() -> list[Item]:
-        return [item async for item in answer(model, "a query", profile)]
+        return [item async for item in answer(model, "a query", profile, said)]
 
     return asyncio.run(listen())
 
@@ -170,6 +170,39 @@ def test_nothing_said_is_an_empty_answer() -> None:
     (usage,) = heard(Spoken(""))
     assert isinstance(usage, Usage)
     assert usage.complete
+
+
+# --- going on -------------------------------------------------------------------------------
+
+
+def test_a_broken_off_answer_goes_on_from_its_text() -> None:
+    model = Spoken(write([Location("Leeds"), Location("Leeds")]))
+    *items, usage = heard(model, PROFILE, [CRITERIA, TITLE])
+    assert items == [Location("Leeds"), Dropped("repeat", "Location", "")]
+    ((prompt, _),) = model.asked
+    assert prompt == render("a query", "Leeds") + write([CRITERIA, TITLE])
+    assert isinstance(usage, Usage)
+    assert usage.complete
+
+
+def test_a_broken_off_self_reference_goes_on_in_its_second_request() -> None:
+    first = render("a query", "Leeds")
+    after_plan, after_rewrite = Spoken(write([REWRITE, TITLE])), Spoken(write([TITLE]))
+    assert heard(after_plan, PROFILE, [SELF])[:-1] == [REWRITE, TITLE]
+    assert after_plan.asked == [(continued(first, PROFILE), WITH_PROFILE)]
+    assert heard(after_rewrite, PROFILE, [SELF, REWRITE])[:-1] == [TITLE]
+    assert after_rewrite.asked[0][0] == continued(first, PROFILE) + write([REWRITE])
+
+
+@pytest.mark.parametrize(
+    "said", [[Plan("non_job")], [CRITERIA, BANKING, suggest(ROW[0])]], ids=["non_job", "suggest"]
+)
+def test_nothing_is_asked_where_nothing_may_follow(said: list[Call]) -> None:
+    model = Spoken()
+    (usage,) = heard(model, PROFILE, said)
+    assert isinstance(usage, Usage)
+    assert usage.complete
+    assert not model.asked
 
 
 # --- ends ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from engine.answer import FIRST, WITH_PROFILE, WITHOUT_PROFILE, Rules
 from engine.decoder import Decoder, Dropped
-from engine.language import PLAN_SELF_REFERENCE, added_tokens, write
+from engine.language import PLAN_SELF_REFERENCE, added_tokens, continuation, write
 from schemas.tools import (
     Call,
     EasyApply,
@@ -62,6 +62,24 @@ def test_the_grammar_takes_every_valid_answer(matcher: Matcher) -> None:
         assert accepts(matcher, WITH_PROFILE, write(rest))
         assert accepts(matcher, WITHOUT_PROFILE, write(rest))
         assert not accepts(matcher, WITHOUT_PROFILE, write([rewrite, *rest]))
+
+    check()
+
+
+def test_a_broken_off_answer_may_be_gone_on_with_anywhere(matcher: Matcher) -> None:
+    @settings(max_examples=60, deadline=None)
+    @given(answers())
+    def check(answer: list[Call]) -> None:
+        for at in range(1, len(answer)):
+            said, rest = answer[:at], answer[at:]
+            ebnf = continuation(
+                type(said[-1]),
+                industry=any(isinstance(call, Industry) for call in said),
+                denied=said[0] == Plan("trust_violation"),
+            )
+            assert accepts(matcher, ebnf, write(rest)), (said, rest)
+            if said[-1] != Plan("trust_violation"):
+                assert not accepts(matcher, ebnf, CRITERIA)
 
     check()
 

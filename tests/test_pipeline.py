@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from consumers.published import Published
 from engine.generation import Ending, EngineDown
 from infra.pipeline import Baseline, Options, Pipeline
 from infra.telemetry import Telemetry
@@ -61,8 +62,8 @@ class House:
             Telemetry(tracing=False), Options(**options),
         )  # fmt: skip
 
-    async def answer(self, value: bytes | None) -> None:
-        await self.pipeline.process(delivery(value))
+    async def answer(self, value: bytes | None, published: Published | None = None) -> None:
+        await self.pipeline.process(delivery(value, published=published))
 
     def on(self, topic: str) -> list[Any]:
         return [msgspec.json.decode(m.value or b"") for m in self.producer.log if m.topic == topic]
@@ -307,3 +308,72 @@ def test_what_was_searched_for_is_in_no_log(
 
     run(work())
     assert TEXT not in caplog.text
+
+
+# --- again ----------------------------------------------------------------------------------
+
+LEEDS = '{"tool":"location","location":"Leeds"}\n'
+OSLO = '{"tool":"location","location":"Oslo"}\n'
+
+
+def before(*lines: str, gap: int | None = None, model: str = "script@1") -> Published:
+    """What an earlier delivery has published: these calls, one left out."""
+    house = House(Script([*lines]))
+    house.pipeline._model.name = model  # type: ignore[misc]
+    run(house.answer(record()))
+    events = {}
+    for message in house.producer.log:
+        value = message.value or b""
+        if b'"index"' in value:
+            events[msgspec.json.decode(value)["index"]] = value
+    events.pop(gap, None)
+    return Published(events)
+
+
+def again(published: Published, *lines: str, **fields: Any) -> tuple[House, list[Any]]:
+    """A house that has answered the redelivered record, and its events by index."""
+    house = House(Script([*lines]))
+    run(house.answer(record(**fields), published))
+    values = [m.value or b"" for m in house.producer.log if b'"index"' in (m.value or b"")]
+    return house, sorted(map(msgspec.json.decode, values), key=lambda event: event["index"])
+
+
+def test_what_was_published_is_written_again_and_gone_on_from() -> None:
+    published = before(PLAN, TITLE)
+    house, events = again(published, LEEDS)
+    assert house.done["status"] == "complete"
+    assert house.done["events"] == 3
+    assert [e["call"]["tool"] for e in events] == ["plan", "title", "location"]
+    again_written = [m.value for m in house.producer.log if b'"index"' in (m.value or b"")]
+    assert set(published.events.values()) <= set(again_written)
+    assert isinstance(house.pipeline._model, Script)
+    assert house.pipeline._model.prompts[0].endswith('"title":" nurse"}\n')
+
+
+def test_a_query_that_had_ended_is_not_answered_again() -> None:
+    published = before(PLAN)
+    published.done = b"{}"
+    house, events = again(published, TITLE)
+    assert not events
+    assert not house.producer.log
+
+
+def test_a_deadline_now_passed_leaves_it_partial() -> None:
+    house, events = again(before(PLAN), TITLE, issued_at=PAST, deadline_ms=1)
+    assert house.done["status"] == "partial"
+    assert len(events) == 1
+
+
+@pytest.mark.parametrize(("said", "status"), [(LEEDS, "complete"), (OSLO, "partial")])
+def test_what_came_after_a_gap_stands(said: str, status: str) -> None:
+    """The title never arrived, the place after it did: another place now ends it there."""
+    house, events = again(before(PLAN, TITLE, LEEDS, gap=1), TITLE, said)
+    assert house.done["status"] == status
+    assert [e["call"].get("location") for e in events] == [None, None, "Leeds"]
+
+
+def test_what_another_model_began_is_not_gone_on_from() -> None:
+    house, events = again(before(PLAN, model="other@2"), TITLE)
+    assert house.done["status"] == "partial"
+    assert "other@2" in house.done["reason"]
+    assert len(events) == 1

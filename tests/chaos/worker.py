@@ -22,6 +22,7 @@ from engine.generation import Ending, EngineBusy, EngineDown, Model, Piece
 from engine.language import write
 from engine.supervisor import Limits, Supervised
 from infra.console import run
+from infra.service import Progress
 from infra.settings import Settings, load
 from schemas.tools import Call, Company, Location, Plan, Rewrite, Seniority, Skill, Title
 
@@ -121,7 +122,7 @@ class ChaoticEngine:
 
 
 @asynccontextmanager
-async def _model(settings: Settings, _: object) -> AsyncIterator[Model]:
+async def _model(settings: Settings, progress: Progress) -> AsyncIterator[Model]:
     folder = Path(os.environ["CHAOS_FOLDER"])
 
     async def make() -> ChaoticEngine:

@@ -149,7 +149,7 @@ class World:
         ports = {node: free_port() for node in range(3)}
         self.kafka = Kafka(self.folder, brokers=3, advertised=ports)
         self.proxies: list[Proxy] = [
-            toxiproxy.proxy(f"kafka-{node}", broker.seat.port, ports[node])
+            toxiproxy.proxy(f"kafka-{node}", broker.seat.client, ports[node])
             for node, broker in enumerate(self.kafka.brokers)
         ]
         enter(self.kafka)
