@@ -38,7 +38,7 @@ from schemas.events import (
     decode_event,
     encode_event,
 )
-from schemas.failures import Failure, Kind
+from schemas.failures import Failure, Kind, attempts
 from schemas.profiles import Profile
 from schemas.queries import SearchQuery
 from schemas.tools import Call, Plan, Policy, tool_name
@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _LONGEST_MS = 365 * 24 * 3_600_000
 """A deadline further away is none: no clock of ours takes every number."""
+_MINUTE_S = 60.0
 
 Baseline = Callable[[str, str | None], list[Call]]
 """The rule-based tagger: query and location in, calls out."""
@@ -74,6 +75,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters_topic: str = "search.dead-letters"
     deadline_ms: int | None = None
     expire_early: bool = False
+    failed_per_minute: int = 0
+    """0: no limit."""
+
+
+class TooManyFailed(Exception):
+    """Nothing answers any more: the service had better stop than go on."""
 
 
 class Run(msgspec.Struct, kw_only=True, eq=False):
@@ -123,6 +130,7 @@ class Pipeline:
         self._telemetry = telemetry
         self._options = options
         self._engine_seconds: deque[float] = deque(maxlen=50)
+        self._failed: deque[float] = deque()
 
     async def process(self, delivery: Delivery) -> None:
         """One delivery, to its end. Cancelled: nothing is done, nothing more is handed over."""
@@ -345,10 +353,16 @@ class Pipeline:
     async def _dead_letter(
         self, delivery: Delivery, trace: Trace, kind: Kind, error: str, message: str
     ) -> None:
-        """The record's own bytes and key. One too large even for there leaves its place behind."""
+        """The record's own bytes and key. One too large even for there leaves its place behind.
+
+        Raises `TooManyFailed`: then the record is left where it is.
+        """
+        if kind == "failed":
+            self._count_failed()
         failure = Failure(
             kind=kind, error=error, message=message,
             topic=delivery.topic, partition=delivery.partition, offset=delivery.offset,
+            attempts=attempts(delivery.headers) + 1,
         )  # fmt: skip
         headers = [*trace.headers(), *failure.headers()]
         letter = Message(self._options.dead_letters_topic, delivery.key, delivery.value, headers)
@@ -361,6 +375,17 @@ class Pipeline:
             )
         self._telemetry.count("tagstream.dead_letters", kind=kind)
         log.warning("%s went to the dead letters: %s: %s", delivery.source, error, message)
+
+    def _count_failed(self) -> None:
+        now = time.monotonic()
+        self._failed.append(now)
+        while self._failed[0] < now - _MINUTE_S:
+            self._failed.popleft()
+        if 0 < (limit := self._options.failed_per_minute) < len(self._failed):
+            raise TooManyFailed(
+                f"more than {limit} queries failed within a minute (failed_per_minute): stopping,"
+                " so that the topic is not drained into the dead letters; the log says why they did"
+            )
 
 
 async def _before(deadline: float, items: AsyncGenerator[T]) -> AsyncIterator[T]:

@@ -24,7 +24,7 @@ from consumers.published import Outputs
 from engine.generation import Model
 from engine.stub import StubModel
 from infra.health import Health, listening
-from infra.pipeline import Baseline, Options, Pipeline
+from infra.pipeline import Baseline, Options, Pipeline, TooManyFailed
 from infra.settings import Settings, SettingsError, masked
 from infra.telemetry import Telemetry, set_up, shut_down
 from producers.kafka import EventProducer, ProducerSettings
@@ -103,6 +103,8 @@ async def serve(settings: Settings, progress: Progress = log.info) -> int:
             _on_signals(started, stop, task)
             await task
         return 0
+    except TooManyFailed as error:
+        raise Stopped(str(error)) from None
     except KafkaError as error:
         raise Stopped(f"Kafka at {settings.kafka_bootstrap}: {error}") from None
     except asyncio.CancelledError:
@@ -240,6 +242,7 @@ def _options(settings: Settings) -> Options:
         dead_letters_topic=settings.dead_letters_topic,
         deadline_ms=settings.deadline_ms,
         expire_early=settings.expire_early,
+        failed_per_minute=settings.failed_per_minute,
     )
 
 

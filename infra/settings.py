@@ -108,6 +108,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, Name], about("Topics by tool, where they differ from the contract's")
     ] = {}
     done_topic: Annotated[Name, about("Where `done` events go")] = "search.done"
+    failed_per_minute: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)],
+        about("More failed queries than this stop the service; 0: never"),
+    ] = 100
     dead_letters_topic: Annotated[Name, about("Where records go that nothing could answer")] = (
         "search.dead-letters"
     )

@@ -14,7 +14,7 @@ import pytest
 
 from consumers.published import Published
 from engine.generation import Ending, EngineDown
-from infra.pipeline import Baseline, Options, Pipeline
+from infra.pipeline import Baseline, Options, Pipeline, TooManyFailed
 from infra.telemetry import Telemetry
 from producers.kafka import Message
 from producers.routes import Routes
@@ -377,3 +377,34 @@ def test_what_another_model_began_is_not_gone_on_from() -> None:
     assert house.done["status"] == "partial"
     assert "other@2" in house.done["reason"]
     assert len(events) == 1
+
+
+# --- failures -------------------------------------------------------------------------------
+
+
+def test_a_dead_letter_counts_its_attempts() -> None:
+    house = House(Script([EngineDown("gone")]), rules=None)
+    again_sent = delivery(record())
+    again_sent.headers = [("tagstream-attempts", b"2"), ("traceparent", b"x")]
+    run(house.pipeline.process(again_sent))
+    (letter,) = house.letters
+    assert dict(letter.headers)["tagstream-attempts"] == b"3"
+
+
+def test_too_many_failures_stop_the_service_and_leave_the_record() -> None:
+    house = House(Script([EngineDown("gone")]), rules=None, failed_per_minute=3)
+    for n in range(3):
+        run(house.answer(record(f"q{n}")))
+    last = delivery(record("q3"))
+    with pytest.raises(TooManyFailed, match="more than 3"):
+        run(house.pipeline.process(last))
+    assert len(house.letters) == 3
+    assert isinstance(last.done, Ended)
+    assert last.done.count == 0
+
+
+def test_what_cannot_be_decoded_is_not_limited() -> None:
+    house = House(Script([PLAN]), failed_per_minute=1)
+    for _ in range(5):
+        run(house.answer(b"nonsense"))
+    assert len(house.letters) == 5
