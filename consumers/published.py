@@ -39,6 +39,22 @@ class Since(msgspec.Struct, frozen=True):
     time_ms: int
 
 
+async def partitions(client: Mapping[str, Any], topics: Sequence[str]) -> list[TopicPartition]:
+    """All of the topics that are there. Raises `KafkaError`."""
+    admin = AIOKafkaAdminClient(**client)
+    try:
+        await admin.start()
+        described = await admin.describe_topics(list(topics))
+    finally:
+        await admin.close()
+    return [
+        TopicPartition(topic["topic"], part["partition"])
+        for topic in described
+        if not topic["error_code"]
+        for part in topic["partitions"]
+    ]
+
+
 class Outputs:
     """The output topics of one service. `client` goes to aiokafka as it is."""
 
@@ -85,12 +101,7 @@ class Outputs:
         wanted: Mapping[TopicPartition, Since],
         found: dict[str, Published],
     ) -> None:
-        await consumer.topics()
-        places = [
-            TopicPartition(topic, number)
-            for topic in self._topics
-            for number in consumer.partitions_for_topic(topic) or ()
-        ]
+        places = await partitions(self._client, self._topics)
         since = max(0, min(one.time_ms for one in wanted.values()) - _SKEW_MS)
         consumer.assign(places)
         starts = await consumer.offsets_for_times(dict.fromkeys(places, since))

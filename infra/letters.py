@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
+from consumers.published import partitions
 from infra.settings import Settings
 from infra.traffic import TrafficError
 from schemas.failures import ATTEMPTS, attempts
@@ -64,10 +65,9 @@ async def letters(settings: Settings, wanted: Wanted) -> AsyncIterator[Letter]:
     )
     try:
         await consumer.start()
-        if topic not in await consumer.topics():
+        places = sorted(await partitions(settings.kafka_client(), [topic]))
+        if not places:
             raise TrafficError(f"topic {topic} does not exist: tagstream topics create")
-        numbers = consumer.partitions_for_topic(topic) or set()
-        places = [TopicPartition(topic, number) for number in sorted(numbers)]
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
         begins = await consumer.beginning_offsets(places)
