@@ -65,9 +65,9 @@ async def letters(settings: Settings, wanted: Wanted) -> AsyncIterator[Letter]:
     )
     try:
         await consumer.start()
-        places = sorted(await partitions(settings.kafka_client(), [topic]))
-        if not places:
+        if topic not in await consumer.topics():
             raise TrafficError(f"topic {topic} does not exist: tagstream topics create")
+        places = sorted(await partitions(settings.kafka_client(), [topic]))
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
         begins = await consumer.beginning_offsets(places)

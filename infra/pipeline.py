@@ -48,6 +48,8 @@ T = TypeVar("T")
 _LONGEST_MS = 365 * 24 * 3_600_000
 """A deadline further away is none: no clock of ours takes every number."""
 _MINUTE_S = 60.0
+_CUT = "the deadline cut the stream"
+_SHORT = "less was left than the engine's usual time"
 
 Baseline = Callable[[str, str | None], list[Call]]
 """The rule-based tagger: query and location in, calls out."""
@@ -75,6 +77,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters_topic: str = "search.dead-letters"
     deadline_ms: int | None = None
     expire_early: bool = False
+    degrade_late: bool = False
     failed_per_minute: int = 0
     """0: no limit."""
 
@@ -173,21 +176,8 @@ class Pipeline:
 
     async def _answered(self, run: Run) -> Facts:
         """Events until the engine, the deadline or the baseline ends them."""
-        known = run.delivery.published
-        if known is None and (facts := self._too_late(run)):
-            return facts
         try:
-            if known and known.events and (facts := await self._repeat(run, known)):
-                return facts
-            with run.trace.step("look up profile"):
-                asked = time.monotonic()
-                run.profile, profile = await self._profiles.look_up(run.query.member_id)
-                took = (time.monotonic() - asked) * 1_000
-            self._telemetry.time("tagstream.profile.duration", took)
-            late = self._too_late(run)
-            if late and run.receipts:
-                return Facts(cut=True, denied=run.denied, reason="the deadline cut the stream")
-            return late or await self._generated(run, profile)
+            return self._too_late(run) or await self._tried(run)
         except TooLarge as error:
             return Facts(failed=True, reason=str(error))
         except Exception as error:  # a bug: this query fails, in sight, and the next is served
@@ -195,17 +185,39 @@ class Pipeline:
             log.error("%s failed: %s at\n%s", run.delivery.source, type(error).__name__, where)
             return Facts(failed=True, reason=f"{type(error).__name__} in the pipeline")
 
+    async def _tried(self, run: Run) -> Facts:
+        known = run.delivery.published
+        if known and known.events and (facts := await self._repeat(run, known)):
+            return facts
+        with run.trace.step("look up profile"):
+            asked = time.monotonic()
+            run.profile, profile = await self._profiles.look_up(run.query.member_id)
+            took = (time.monotonic() - asked) * 1_000
+        self._telemetry.time("tagstream.profile.duration", took)
+        if late := self._too_late(run):
+            return late
+        if self._options.degrade_late and not run.said and self._is_short(run):
+            return await self._degraded(run, profile, _SHORT)
+        return await self._generated(run, profile)
+
     def _too_late(self, run: Run) -> Facts | None:
         if run.deadline is None:
             return None
         left = run.deadline - time.monotonic()
+        if run.delivery.published and run.delivery.published.events:
+            begun = bool(run.receipts) and left <= 0  # first its events are written again
+            return Facts(cut=True, denied=run.denied, reason=_CUT) if begun else None
         if left <= 0:
             return Facts(expired=True, reason="the deadline had passed")
-        if self._options.expire_early and self._engine_seconds:
-            usual = median(self._engine_seconds)
-            if left < usual:
-                return Facts(expired=True, reason="less was left than the engine's usual time")
+        if self._options.expire_early and not self._options.degrade_late and self._is_short(run):
+            return Facts(expired=True, reason=_SHORT)
         return None
+
+    def _is_short(self, run: Run) -> bool:
+        """Less is left than the engine's usual time."""
+        if run.deadline is None or not self._engine_seconds:
+            return False
+        return run.deadline - time.monotonic() < median(self._engine_seconds)
 
     async def _generated(self, run: Run, profile: Profile | None) -> Facts:
         started = time.monotonic()
@@ -217,7 +229,7 @@ class Pipeline:
                 async for item in timed:
                     await self._take(run, item)
         except TimeoutError:
-            cut = "the deadline cut the stream"
+            cut = _CUT
         except EngineError as error:
             cut = f"engine: {error}"
             if not run.receipts:

@@ -242,6 +242,7 @@ def _options(settings: Settings) -> Options:
         dead_letters_topic=settings.dead_letters_topic,
         deadline_ms=settings.deadline_ms,
         expire_early=settings.expire_early,
+        degrade_late=settings.degrade_late,
         failed_per_minute=settings.failed_per_minute,
     )
 

@@ -103,6 +103,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     expire_early: Annotated[
         bool, about("Expire a query too if less is left than the engine's usual time")
     ] = False
+    degrade_late: Annotated[
+        bool, about("Let the rules answer if less is left than the engine's usual time")
+    ] = False
     # Producing
     routes: Annotated[
         dict[str, Name], about("Topics by tool, where they differ from the contract's")

@@ -7,6 +7,7 @@ statuses, the events behind them, dead letters, and whether the offset may move.
 import asyncio
 import logging
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -165,6 +166,15 @@ def test_expired_early_by_the_engines_usual_time() -> None:
         "complete", "expired", "complete",
     ]  # fmt: skip
     assert len(model.prompts) == 2
+
+
+def test_short_of_time_the_rules_answer_if_they_may() -> None:
+    house = House(Script([PLAN, 0.3, TITLE]), degrade_late=True, expire_early=True)
+    run(house.answer(record("slow")))
+    issued = datetime.now(UTC).isoformat()
+    run(house.answer(record("late", issued_at=issued, deadline_ms=150)))
+    statuses = {done["query_id"]: done["status"] for done in house.on("search.done")}
+    assert statuses == {"slow": "complete", "late": "degraded"}
 
 
 def test_the_settings_deadline_is_for_those_that_name_none() -> None:

@@ -192,7 +192,7 @@ class Output:
 
     async def _run(self) -> None:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap, enable_auto_commit=False,
+            **self._settings.kafka_client(), enable_auto_commit=False,
             auto_offset_reset="earliest", fetch_max_wait_ms=50, request_timeout_ms=5_000,
             max_partition_fetch_bytes=4 << 20,
         )  # fmt: skip
