@@ -287,7 +287,10 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                     partition.published[source] = published
         except (KafkaError, TimeoutError, OSError) as error:
             self.unrecalled += 1
-            log.warning("what was published before is unknown, answers may differ: %r", error)
+            why = (
+                "it took longer than replay_limit_ms" if isinstance(error, TimeoutError) else error
+            )
+            log.warning("what was published before is unknown, answers may differ: %s", why)
         for partition in partitions:
             if not partition.revoked and self._consumer:
                 self._consumer.resume(partition.tp)

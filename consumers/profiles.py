@@ -7,6 +7,7 @@ query ever waits or fails for it. After several failures in a row a breaker answ
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,9 @@ Found = tuple[ProfileStatus, Profile | None]
 Batch = dict[str, asyncio.Future[Found]]
 Answers = list[bytes | Exception | None]
 """Of one round trip, in its order; None: there was no answer."""
+
+
+_TELL_EVERY_S = 10.0
 
 
 class ProfileSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +78,7 @@ class Profiles:
     ) -> None:
         self._settings = settings
         self._clock = clock
+        self._told = -math.inf
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_pause_ms / 1_000)
         self._redis = Redis.from_url(
             settings.url,
@@ -132,7 +137,9 @@ class Profiles:
             async with asyncio.timeout(self._settings.timeout_ms / 1_000):
                 answers = await self._fetch(member_ids)
         except (RedisError, OSError, TimeoutError) as error:
-            if self._breaker.failed(self._clock()):
+            opened, now = self._breaker.failed(self._clock()), self._clock()
+            if opened or now - self._told > _TELL_EVERY_S:
+                self._told = now
                 log.warning("Redis cannot be used, going on without profiles: %r", error)
             return [None] * len(member_ids)
         if self._breaker.succeeded():

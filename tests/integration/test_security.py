@@ -26,7 +26,7 @@ from tests.real.kafka import PASSWORDS, Kafka
 from tests.real.tls import terminator
 from tests.service import ROOT, Service, environment, eventually
 
-ACLS = "kafka.admin.AclCommand"
+ACLS = "org.apache.kafka.tools.AclCommand"
 REDIS_PASSWORD = "planted-redis-secret"
 PERSONAL = ("Zyxwvillenurse", "Quuxburgh")
 GROUP = "secure"
@@ -53,15 +53,14 @@ class Secured:
         )  # fmt: skip
         self.settings = load(self.environment)
 
-    def allow(self, *, but: str = "") -> None:
-        """All that the service needs, `but` for one topic."""
+    def allow(self) -> None:
+        """All that the service needs."""
         admin = load(self.environment | environment(
             kafka_sasl_username="admin", kafka_sasl_password=PASSWORDS["admin"]
         ))  # fmt: skip
         within(topics.create(admin, 1, 1))
-        for name in topics.names(self.settings):
-            if name != but:
-                self._grant("--operation", "All", "--topic", name)
+        named = [part for name in topics.names(self.settings) for part in ("--topic", name)]
+        self._grant("--operation", "All", *named)
         self._grant("--operation", "All", "--group", GROUP)
         self._grant("--operation", "IdempotentWrite", "--cluster")
 
@@ -158,6 +157,8 @@ def test_an_unknown_authority_is_said(secured: Secured, tmp_path: Path) -> None:
 
 def test_a_missing_right_is_said(secured: Secured) -> None:
     with secured.service(done_topic="search.elsewhere") as service:
+        eventually(lambda: service.said("assigned [("), "it has the partition", 60)
+        publish(secured, [search("q3")])
         complains(service, "search.elsewhere")
 
 
@@ -172,6 +173,6 @@ def test_a_wrong_redis_password_stops_nothing_and_is_said(secured: Secured) -> N
         output.until(lambda out: "q2" in out.done_counts(), "done", 60)
         done = next(r.json() for r in output.dones if r.json()["query_id"] == "q2")
         assert (done["status"], done["profile"]) == ("complete", "unavailable")
-        complains(service, "profile", "WRONGPASS")
+        complains(service, "Redis", "password")
         assert "wrong-planted" not in service.log()
         service.stop()

@@ -21,31 +21,27 @@ def terminator(folder: Path, upstream: int) -> Iterator[int]:
     port, started = free_port(), threading.Event()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "keystore.pem")
-    loop = asyncio.new_event_loop()
+    ending = asyncio.Event()
 
     async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(HOST, upstream)
         await asyncio.gather(_pump(reader, back), _pump(there, writer))
 
     async def main() -> None:
+        loops.append(asyncio.get_running_loop())
         server = await asyncio.start_server(passed_on, HOST, port, ssl=context)
         started.set()
-        async with server:
-            await server.serve_forever()
+        await ending.wait()
+        server.close()
 
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        with contextlib.suppress(asyncio.CancelledError):
-            loop.run_until_complete(task)
-
-    task = loop.create_task(main())
-    thread = threading.Thread(target=run, daemon=True)
+    loops: list[asyncio.AbstractEventLoop] = []
+    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()
     assert started.wait(10)
     try:
         yield port
     finally:
-        loop.call_soon_threadsafe(task.cancel)
+        loops[0].call_soon_threadsafe(ending.set)
         thread.join(10)
 
 
