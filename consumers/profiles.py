@@ -137,10 +137,12 @@ class Profiles:
             async with asyncio.timeout(self._settings.timeout_ms / 1_000):
                 answers = await self._fetch(member_ids)
         except (RedisError, OSError, TimeoutError) as error:
-            opened, now = self._breaker.failed(self._clock()), self._clock()
-            if opened or now - self._told > _TELL_EVERY_S:
+            now = self._clock()
+            self._breaker.failed(now)
+            if now - self._told > _TELL_EVERY_S:
                 self._told = now
-                log.warning("Redis cannot be used, going on without profiles: %r", error)
+                said = f"{type(error).__name__}: {error}"
+                log.warning("Redis cannot be used, going on without profiles: %s", said)
             return [None] * len(member_ids)
         if self._breaker.succeeded():
             log.info("Redis answers again")

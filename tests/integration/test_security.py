@@ -173,6 +173,6 @@ def test_a_wrong_redis_password_stops_nothing_and_is_said(secured: Secured) -> N
         output.until(lambda out: "q2" in out.done_counts(), "done", 60)
         done = next(r.json() for r in output.dones if r.json()["query_id"] == "q2")
         assert (done["status"], done["profile"]) == ("complete", "unavailable")
-        complains(service, "Redis", "password")
+        complains(service, "Redis", "AuthenticationError")
         assert "wrong-planted" not in service.log()
         service.stop()
