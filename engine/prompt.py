@@ -49,6 +49,7 @@ def plain(text: str) -> str:
 def render(query: str, location: str | None = None) -> str:
     """The first request: the query, and the place it is asked from if it is known."""
     place = plain(location or "")[:MAX_LOCATION].rstrip()
+    query = query.lower() if query.isupper() else query  # capitals alone say nothing
     return f"Search: {plain(query)}\n" + (f"From: {place}\n" if place else "")
 
 

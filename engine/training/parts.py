@@ -5,13 +5,15 @@ contract's section 5 asks for, whatever stands beside it; `known` says that a mi
 the part could be mended by somebody who knows the language.
 """
 
+import re
 from collections.abc import Callable
+from functools import cache
 from random import Random
 from typing import Any
 
 import msgspec
 
-from engine.baseline.lists import fold
+from engine.baseline.lists import fold, lines
 from engine.training import sources
 
 Call = dict[str, Any]
@@ -41,8 +43,19 @@ def plural(word: str) -> str:
     return word + ("es" if word.endswith(("s", "x", "ch", "sh")) else "s")
 
 
+_SHORT_FORMS = tuple(
+    (short, long)
+    for short, _, long in (line.partition(" = ") for line in lines("abbreviations"))
+    if long and not short.startswith("-")
+)
+
+
 def bare_title(rng: Random, pool: Pool) -> Part:
-    """A title without a level."""
+    """A title without a level; now and then by its usual short form."""
+    if rng.random() < 0.07:
+        short, value = rng.choice(_SHORT_FORMS)
+        if not _OWN_LEVEL.search(value):
+            return Part(short, ({"tool": "title", "title": value},))
     if rng.random() < 0.5:
         value, known = rng.choice(pool.titles), True
     else:
@@ -82,7 +95,7 @@ def title(rng: Random, pool: Pool) -> Part:
     if rng.random() > 0.26 or len(part.calls) > 1 or " of " in value:
         return part
     last = value.rsplit(maxsplit=1)[-1]
-    if rng.random() < 0.2:
+    if rng.random() < 0.36:
         return _high(rng, value) if last not in _FIXED and len(value) < 24 else part
     after = rng.random() < 0.3
     word, level = rng.choice(_AFTER if after else _BEFORE)
@@ -103,7 +116,26 @@ _FIELDS = (
 )  # fmt: skip
 
 
+_OWN_LEVEL = re.compile(r"\b(?:chief|director|president|senior|executive|head|lead|staff|junior)\b")
+_CHIEFS = {
+    "cfo": "financial", "cto": "technology", "coo": "operating", "cmo": "marketing",
+    "cio": "information", "ciso": "information security", "cpo": "product", "cro": "revenue",
+    "chro": "human resources", "cco": "commercial", "cdo": "data", "cso": "strategy",
+}  # fmt: skip
+
+
+def _chief(rng: Random) -> Part:
+    short, field = rng.choice(tuple(_CHIEFS.items()))
+    value = "chief executive officer" if rng.random() < 0.12 else f"chief {field} officer"
+    short = "ceo" if "executive" in value else short
+    text = short if rng.random() < 0.6 else value
+    calls = ({"tool": "title", "title": value}, {"tool": "seniority", "level": "executive"})
+    return Part(text, calls, text == value)
+
+
 def _high(rng: Random, _: str) -> Part:
+    if rng.random() < 0.3:
+        return _chief(rng)
     field = rng.choice(_FIELDS)
     form, level = rng.choice((
         ("director of {}", "director"), ("{} director", "director"), ("head of {}", "director"),
@@ -141,10 +173,20 @@ def near_miss(rng: Random, _: Pool) -> Part:
 
 def _city(rng: Random) -> sources.City:
     known = sources.cities()
-    if rng.random() < 0.3:
-        return rng.choice([c for c in known[:2_000] if c.country == "US"])
-    top = rng.choice((300, 2_000, 8_000, len(known)))
-    return known[rng.randrange(top)]
+    kind = rng.random()
+    for share, countries in (
+        (0.3, ("US",)),
+        (0.45, ("GB", "CA", "AU", "IE", "NZ")),
+        (0.53, ("IN",)),
+    ):
+        if kind < share:
+            return rng.choice(_cities_of(countries))
+    return known[rng.randrange(rng.choice((300, 2_000, 8_000, len(known))))]
+
+
+@cache
+def _cities_of(countries: tuple[str, ...]) -> tuple[sources.City, ...]:
+    return tuple(city for city in sources.cities() if city.country in countries)
 
 
 def location(rng: Random, pool: Pool) -> Part:
@@ -325,8 +367,9 @@ _PERIODS = {
 
 def salary(rng: Random, _: Pool) -> Part:
     """Pay in one of the forms people use."""
-    if rng.random() < 0.08:
-        return _lakhs(rng)
+    unusual = rng.random()
+    if unusual < 0.1:
+        return _lakhs(rng) if unusual < 0.08 else _millions(rng)
     period = rng.choices(tuple(_PERIODS), (6, 2, 1, 1, 4))[0]
     low: float = {
         "year": rng.choice((rng.randrange(20, 200, 5), rng.randrange(18, 320))) * 1_000,
@@ -383,6 +426,13 @@ def salary(rng: Random, _: Pool) -> Part:
     return _pay(text, low, high, currency, period)
 
 
+def _millions(rng: Random) -> Part:
+    low = rng.choice((1.0, 1.2, 1.5, 2.0, 2.5, 3.0))
+    symbol, currency = rng.choice((("$", "USD"), ("£", "GBP"), ("€", "EUR"), ("", None)))
+    text = f"{symbol}{low:g}{rng.choice(('m', 'M', ' million', 'mil'))}"
+    return _pay(text, low * 1_000_000, None, currency, "year")
+
+
 def _lakhs(rng: Random) -> Part:
     low = rng.choice((rng.randrange(3, 60), rng.randrange(3, 20) + 0.5))
     high = low + rng.randrange(2, 9) if rng.random() < 0.4 else None
@@ -411,7 +461,8 @@ _UNTAGGED = (
     "start monday", "hiring now", "now hiring", "latest", "new", "urgently hiring", "401k",
     "paid training", "with housing", "own car", "flexible hours", "flexible", "day shift",
     "second shift", "startup", "small company", "big 4", "no cover letter", "easy to apply",
-    "over 50 applicants", "relocation", "sponsorship", "h1b", "for students", "family friendly",
+    "over 50 applicants", "at least 100 applicants", "100+ applicants",
+    "relocation", "sponsorship", "h1b", "for students", "family friendly",
     "early finish", "mon-fri", "4 day week", "best", "high paying", "part of a good team",
     "no weekends", "daily pay", "evening", "overnight", "18 year old", "no calls", "open to all",
     "that hire felons", "for over 50s", "good benefits", "union", "low stress", "career change",

@@ -26,6 +26,8 @@ _SORTS: tuple[tuple[str, float], ...] = (
     ("written", 0.52), ("criteria", 0.28), ("self_reference", 0.08), ("no_job", 0.08),
     ("groups", 0.04),
 )  # fmt: skip
+_TIMES = {"criteria": 2, "self_reference": 2, "non_job": 5, "trust_violation": 4}
+"""How often a hand-written search comes in a round: what cannot be made up, more often."""
 
 
 def voices() -> dict[str, list[Gold]]:
@@ -37,7 +39,7 @@ def voices() -> dict[str, list[Gold]]:
 def searches(seeds: list[Gold], seed: int) -> Iterator[Gold]:
     """Labelled searches without end, each with one canonical answer.
 
-    Every hand-written search comes round once before any comes again.
+    Every hand-written search comes round before any comes round again.
     """
     rng = Random(seed)
     values = pool(seeds)
@@ -52,7 +54,7 @@ def searches(seeds: list[Gold], seed: int) -> Iterator[Gold]:
         sort = rng.choices(sorts, weights)[0]
         if sort == "written":
             if not waiting:
-                waiting = list(seeds)
+                waiting = [seed for seed in seeds for _ in range(_TIMES[seed.intent])]
                 rng.shuffle(waiting)
             search = varied(waiting.pop(), rng, values)
         else:

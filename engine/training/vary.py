@@ -61,8 +61,9 @@ def varied(search: Gold, rng: Random, values: Pool) -> Gold:
     calls = canonical(search)
     query, person = search.query, search.profile
     if search.intent == "criteria":
-        query, calls = _swapped(search, calls, rng, values)
-        query, calls = _counted(query, calls, rng)
+        if rng.random() < 0.65:
+            query, calls = _swapped(search, calls, rng, values)
+            query, calls = _counted(query, calls, rng)
         if rng.random() < 0.75:
             person, calls = _moved(query, calls, person, rng)
     elif search.intent == "self_reference":
