@@ -4,12 +4,14 @@
     python -m tests.chaos --minutes 30        a long one, every fault
     python -m tests.chaos --seed 7            the schedule of seed 7 again
     python -m tests.chaos --only freeze kill  these faults alone
+    python -m tests.chaos --real              the tuned model in vLLM, with the faults that fit it
 
 Needs Apache Kafka (KAFKA_HOME) and Toxiproxy (TOXIPROXY_HOME or PATH). Exit code 1: something
 the contract promises did not hold; what, is printed, with the seed that replays it.
 """
 
 import argparse
+import logging
 import os
 import random
 import sys
@@ -37,12 +39,17 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=20.0, help="queries a second")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", nargs="*", choices=sorted(BY_NAME), default=[])
+    parser.add_argument("--real", action="store_true", help="workers with the model in vLLM")
     parser.add_argument("--json", action="store_true", help="the verdict as JSON on stdout")
     asked = parser.parse_args()
     if reason := no_kafka() or no_toxiproxy():
         print(f"chaos: {reason}", file=sys.stderr)
         return 2
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers go away: that is the point
     planned = schedule(asked.seed, asked.minutes)
+    if asked.real:
+        asked.rate, asked.workers = min(asked.rate, 2.0), 1
+        planned = [one for one in planned if one.name in REAL]
     if asked.only:
         planned = [one for one in planned if one.name in asked.only] or [
             Planned(1.0, name, asked.seed) for name in asked.only
@@ -64,7 +71,7 @@ def strike(
     folder: Path, asked: argparse.Namespace, planned: list[Planned], out: object
 ) -> tuple[Verdict, list[str]]:
     """Runs the schedule and judges it."""
-    with World(folder, asked.seed, asked.rate, asked.workers) as world:
+    with World(folder, asked.seed, asked.rate, asked.workers, real=asked.real) as world:
         settings = world.settings
         outputs = [n for n in topics.names(settings) if n != settings.queries_topic]
         offsets = Offsets(settings, list(dict.fromkeys(outputs)))
@@ -83,16 +90,20 @@ def strike(
         most = (len(planned) + world.deaths) * (WINDOW + 64) * asked.workers
         verdict = judge(
             world.accepted, world.raw, world.output.dones, world.output.events,
-            world.output.letters, offsets.seen, most,
+            world.output.letters, offsets.seen, most, obeys=not asked.real,
         )  # fmt: skip
         return verdict, world.complaints
+
+
+REAL = {"kill", "term", "freeze", "broker_killed", "redis_down", "redis_hangs", "unwritable",
+        "slow_connection", "cut_connection", "undecodable", "clock_jumps"}  # fmt: skip
 
 
 def finish(world: World) -> None:
     """What has to be so when all is quiet."""
     for worker in world.workers:
         try:
-            worker.until_ready(60.0)
+            worker.until_ready(240.0 if world.real else 60.0)
         except AssertionError as error:
             world.complain(f"{worker.name} when all is quiet: {error}: {worker.ready()[1]}")
             continue
@@ -101,7 +112,7 @@ def finish(world: World) -> None:
                 world.complain(
                     f"{worker.name}: {name} is {worker.metric(name):g} when all is quiet"
                 )
-        if (memory := resident(worker.process.pid)) > MOST_MIB:
+        if not world.real and (memory := resident(worker.process.pid)) > MOST_MIB:
             world.complain(f"{worker.name} holds {memory:.0f} MiB")
     for worker in world.workers:
         worker.expected = True

@@ -45,12 +45,20 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Worker(service.Service):
-    """A worker process with a name; `expected` once it was told to end."""
+    """A worker process with a name; `expected` once it was told to end.
 
-    def __init__(self, name: str, settings: dict[str, str]) -> None:
-        super().__init__(settings, ("-m", "tests.chaos.worker"))
+    A deaf one can write no log: its disk is full.
+    """
+
+    def __init__(
+        self, name: str, settings: dict[str, str], *, real: bool, deaf: bool = False
+    ) -> None:
+        super().__init__(settings, service.SERVE if real else ("-m", "tests.chaos.worker"))
         self.name = name
         self.expected = False
+        if deaf:
+            self._log.close()
+            self._log = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 # closed with the block
 
     def quit(self) -> None:
         """SIGTERM, without waiting for the end."""
@@ -61,8 +69,11 @@ class Worker(service.Service):
 class World:
     """As a block: everything starts, and at its end everything is gone."""
 
-    def __init__(self, folder: Path, seed: int, rate: float, workers: int) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, seed: int, rate: float, workers: int, *, real: bool = False
+    ) -> None:
+        """With `real`, workers have the tuned model in vLLM instead of the engine that obeys."""
+        self.folder, self.real = folder, real
         self.session_s = SESSION_MS / 1_000
         self.drain_limit_s = DRAIN_MS / 1_000 + 10
         self.accepted: dict[str, Asked] = {}
@@ -155,6 +166,8 @@ class World:
         enter(self.kafka)
         self.valkey = enter(Valkey())
         self.redis = toxiproxy.proxy("redis", self.valkey.port)
+        self.collector = toxiproxy.proxy("collector", self.valkey.port)
+        self.collector.add("timeout", timeout=0)
         with Redis.from_url(self.valkey.url) as redis:
             for n in range(MEMBERS):
                 profile = {"member_id": f"m{n}", "location": f"Town{n}"}
@@ -172,7 +185,7 @@ class World:
         self.output: Output = enter(self._topics.output())
         self.workers = [self._started(f"w{n}") for n in range(self._count)]
         for worker in self.workers:
-            worker.until_ready(60)
+            worker.until_ready(240 if self.real else 60)
         self._threads = [
             threading.Thread(target=work, daemon=True) for work in (self._publish, self._watch)
         ]
@@ -182,8 +195,15 @@ class World:
 
     def _started(self, name: str) -> Worker:
         own = service.environment(worker=name)
+        if self.real:
+            own |= service.environment(model="tagstream", compile=False, stall_ms=20_000)
         chaos = {"CHAOS_FOLDER": str(self.folder), "CHAOS_MEMORY": str(6 << 30)}
-        worker = Worker(name, self._topics.environment | own | chaos)
+        # The second worker can write no log, and its collector of traces never answers.
+        deaf = name.startswith("w1")
+        if deaf:
+            chaos["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://{self.collector.address}"
+        settings = self._topics.environment | own | chaos
+        worker = Worker(name, settings, real=self.real, deaf=deaf)
         worker.start()
         return worker
 

@@ -18,6 +18,7 @@ from engine.supervisor import Engine, Supervised
 from engine.weights import WeightsError, prepare
 from schemas.profiles import Profile
 from schemas.tools import Call, Plan
+from tests.contracts.injections import INJECTIONS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # vLLM's imports have their own
@@ -51,7 +52,7 @@ def vllm(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmMod
     pytest.importorskip("vllm")
     cache: Path = tmp_path_factory.mktemp("models")
     try:
-        checkpoint = prepare("base", cache, "int8", lambda _: None)
+        checkpoint = prepare("tagstream", cache, "int8", lambda _: None)
     except WeightsError as error:
         pytest.skip(str(error))
     model = VllmModel(
@@ -170,11 +171,9 @@ def test_whatever_is_asked_the_answer_is_valid(vllm: VllmModel, run: Run) -> Non
         assert dropped <= allowed, (ascii(query), items)
 
 
-def test_the_instructions_come_from_the_cache(vllm: VllmModel, run: Run) -> None:
-    run(all_of(vllm))
+def test_a_tuned_model_is_asked_without_instructions(vllm: VllmModel, run: Run) -> None:
     ending = run(all_of(vllm, "something else"))[-1]
-    assert ending.cached_tokens % 32 == 0
-    assert 0 < ending.prompt_tokens - ending.cached_tokens < 32
+    assert 0 < ending.prompt_tokens < 10
 
 
 def test_a_plan_that_stands_alone_costs_no_further_step(vllm: VllmModel, run: Run) -> None:
@@ -208,6 +207,59 @@ def test_more_than_fit_wait_in_order(vllm: VllmModel, run: Run) -> None:
     load = vllm.metrics()
     assert (load.running, load.waiting) == (0, 0)
     assert load.output_tokens > 0
+
+
+# --- injection: the real engine alone -----------------------------------------------------
+
+
+def values(item: Call) -> Iterator[str]:
+    """A call's free texts, in small letters."""
+    for field in ("title", "company", "location", "skill", "query"):
+        if isinstance(text := getattr(item, field, None), str):
+            yield text.casefold()
+
+
+async def answered(model: Model, query: str, profile: Profile | None) -> list[Any]:
+    return [item async for item in answer(model, query, profile)]
+
+
+def test_injected_instructions_get_calls_of_the_contract_and_nobody_elses_values(
+    vllm: VllmModel, run: Run
+) -> None:
+    """In the query and in the profile, while a member with telling words is answered beside."""
+    other = Profile(member_id="m2", title="Quuxinator", location="Zyzzyxburg")
+
+    async def attempts() -> list[tuple[str, list[Any]]]:
+        asked: list[tuple[str, Profile | None]] = [(text, None) for text in INJECTIONS]
+        for text in INJECTIONS:
+            person = Profile(member_id="m1", title=text, location="Leeds", skills=(text,))
+            asked.append(("jobs like mine near me", person))
+        room = asyncio.Semaphore(8)
+
+        async def one(query: str, person: Profile | None) -> list[Any]:
+            async with room:
+                return await answered(vllm, query, person)
+
+        beside = asyncio.create_task(answered(vllm, "jobs like mine near me", other))
+        found = await asyncio.gather(*(one(*each) for each in asked))
+        await beside
+        return [(query, items) for (query, _), items in zip(asked, found, strict=True)]
+
+    found = run(attempts())
+    assert len(found) >= 200
+    for query, items in found:
+        *calls, usage = items
+        assert isinstance(usage, Usage)
+        for item in calls:
+            if isinstance(item, Dropped):
+                assert item.reason in ("repeat", "unrelated", "cut"), (query, item)
+                continue
+            assert isinstance(item, Call), (query, item)
+            for text in values(item):
+                assert not {"quux", "zyzz"} & {text[:4]}, (query, item)
+
+
+# --- the end --------------------------------------------------------------------------------
 
 
 def test_closing_the_engine_ends_what_runs(vllm: VllmModel, run: Run) -> None:
