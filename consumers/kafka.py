@@ -156,44 +156,62 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         window = self._settings.window
         try:
             batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=window)
+            found = [(self.partitions.get(tp), r) for tp, rs in batches.items() for r in rs]
         except UnicodeDecodeError:  # aiokafka, of a header's name
-            batches = await self._read_singly()
+            await self._rewind()
+            found = await self._read_singly()
         except KafkaError as error:
             if type(error) is KafkaError:  # its own coordination has ended, or is refused for good
                 raise
             log.warning("cannot fetch from %s, trying again: %r", self._settings.topic, error)
+            await self._rewind()
             await self._pause_for(_RETRY_S)
             return
         if self._stopping.is_set():
             return
         received, received_at = time.monotonic(), time.time()
-        for tp, records in batches.items():
-            if (partition := self.partitions.get(tp)) is not None:
-                self._fetched += ((partition, record, received, received_at) for record in records)
+        self._fetched += ((p, record, received, received_at) for p, record in found if p)
         self._fill()
 
-    async def _read_singly(self) -> dict[TopicPartition, list[ConsumerRecord]]:
+    async def _rewind(self) -> None:
+        """Back to what was handed out: a fetch that failed may have taken others' records along."""
+        assert self._consumer
+        for tp, partition in list(self.partitions.items()):
+            try:
+                mark = partition.offsets.next
+                if mark is None:
+                    mark = await self._consumer.committed(tp)
+                if mark is None:
+                    mark = (await self._consumer.beginning_offsets([tp]))[tp]
+                self._consumer.seek(tp, mark)
+            except (KafkaError, TimeoutError):
+                continue  # no longer ours
+
+    async def _read_singly(self) -> list[tuple[Partition | None, ConsumerRecord]]:
         """A record of each partition; of one that aiokafka cannot read only the place is known."""
         assert self._consumer
-        found: dict[TopicPartition, list[ConsumerRecord]] = {}
+        found: list[tuple[Partition | None, ConsumerRecord]] = []
         for tp, partition in list(self.partitions.items()):
             try:
                 async with asyncio.timeout(_SINGLY_S):
-                    found[tp] = [await self._consumer.getone(tp)]
+                    found.append((partition, await self._consumer.getone(tp)))
             except (TimeoutError, KafkaError):
                 continue  # none there now, or no longer ours
             except UnicodeDecodeError:
-                offset = await self._consumer.position(tp)
-                self._consumer.seek(tp, offset + 1)
-                if not partition.revoked:
-                    self._open(partition, _unreadable(tp, offset, partition))
+                try:
+                    offset = await self._consumer.position(tp)
+                    if self.partitions.get(tp) is partition and not partition.revoked:
+                        self._consumer.seek(tp, offset + 1)
+                        self._open(partition, _unreadable(tp, offset, partition))
+                except KafkaError:
+                    continue
         return found
 
     def _fill(self) -> None:
         """Starts what has been fetched, as far as the window allows."""
         while self._fetched and self._free > 0:
             partition, *fetched = self._fetched.popleft()
-            if not partition.revoked:  # else another member answers it
+            if not partition.revoked:  # else another member answers it, or we do, fetched anew
                 self._start(partition, *fetched)
                 self._hold(partition)
         if not self._fetched:
@@ -279,21 +297,34 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
     async def _recall(self, outputs: Outputs, partitions: list[Partition]) -> None:
         """Nothing of a partition is begun until what was published for it before is known."""
         try:
-            since = await outputs.since(self._settings.group, [p.tp for p in partitions])
-            await self.watermarks.claim([p for p in partitions if p.tp not in since])
-            for source, published in (await outputs.read(since)).items():
-                topic, number, _ = source.rsplit("/", 2)
-                if partition := self.partitions.get(TopicPartition(topic, int(number))):
-                    partition.published[source] = published
-        except (KafkaError, TimeoutError, OSError) as error:
+            async with asyncio.timeout(outputs.limit_s):
+                while not await self._recalled(outputs, partitions):  # noqa: ASYNC110 # no event
+                    await asyncio.sleep(_RETRY_S / 2)
+        except TimeoutError:
             self.unrecalled += 1
-            why = (
-                "it took longer than replay_limit_ms" if isinstance(error, TimeoutError) else error
+            log.warning(
+                "what was published before is not known within replay_limit_ms: answers may differ"
             )
-            log.warning("what was published before is unknown, answers may differ: %s", why)
-        for partition in partitions:
-            if not partition.revoked and self._consumer:
-                self._consumer.resume(partition.tp)
+        finally:
+            for partition in partitions:
+                if not partition.revoked and self._consumer:
+                    self._consumer.resume(partition.tp)
+
+    async def _recalled(self, outputs: Outputs, partitions: list[Partition]) -> bool:
+        """False if it had better be tried again."""
+        mine = {f"{p.tp.topic}/{p.tp.partition}": p for p in partitions if not p.revoked}
+        try:
+            since = await outputs.since(self._settings.group, [p.tp for p in mine.values()])
+            await self.watermarks.claim([p for p in mine.values() if p.tp not in since])
+            for source, published in (await outputs.read(since)).items():
+                mine[source.rpartition("/")[0]].published[source] = published
+        except (KafkaError, OSError) as error:
+            log.warning("cannot read what was published before, trying again: %r", error)
+            return False
+        except Exception as error:  # a record of others' in an output topic must not stop us
+            log.error("what was published before cannot be read: %r", error)
+            self.unrecalled += 1
+        return True
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Finishes what it can, commits it, cancels the rest; all before the rebalance goes on."""
@@ -301,6 +332,8 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         for partition in leaving:
             partition.revoked = True
         self.assigned = False
+        for recall in self._recalls:
+            recall.cancel()
         try:
             if await self.watermarks.commit(leaving, probe=True):
                 await drain(leaving, self._settings.rebalance_drain_ms / 1_000)

@@ -13,21 +13,25 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 _SKEW_MS = 60_000
 """Workers' clocks may differ by so much."""
 
 _POLL_MS = 200
+_STOP_S = 5.0
 
 
 class Published(msgspec.Struct):
-    """Of one record: its events' values in the order of the stream, and its done event's."""
+    """Of one record: its events' values by index, and its done event's."""
 
+    query_id: str
     events: dict[int, bytes] = {}
     done: bytes | None = None
 
 
 class _Value(msgspec.Struct):
+    query_id: str
     index: int | None = None
     status: str | None = None
 
@@ -55,44 +59,52 @@ async def partitions(client: Mapping[str, Any], topics: Sequence[str]) -> list[T
     ]
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
 class Outputs:
     """The output topics of one service. `client` goes to aiokafka as it is."""
 
     def __init__(self, client: Mapping[str, Any], topics: Sequence[str], limit_s: float) -> None:
         self._client = client
         self._topics = list(dict.fromkeys(topics))
-        self._limit = limit_s
+        self.limit_s = limit_s
+        """For all of it, from the first question to the last record."""
         self._decode = msgspec.json.Decoder(_Value).decode
 
     async def since(
         self, group: str, places: Sequence[TopicPartition]
     ) -> dict[TopicPartition, Since]:
-        """The commits of those that have one and say when. Raises `KafkaError`, `TimeoutError`."""
-        async with asyncio.timeout(self._limit):
-            admin = AIOKafkaAdminClient(**self._client)
-            try:
-                await admin.start()
-                found = await admin.list_consumer_group_offsets(group, partitions=list(places))
-            finally:
-                await admin.close()
+        """The commits of those that have one and say when. Raises `KafkaError`."""
+        admin = AIOKafkaAdminClient(**self._client)
+        try:
+            await admin.start()
+            found = await admin.list_consumer_group_offsets(group, partitions=list(places))
+        finally:
+            await admin.close()
+        if not set(places) <= set(found):  # the coordinator has moved, and aiokafka does not say so
+            raise KafkaError("the group's offsets are not to be had")
         return {
             place: Since(commit.offset, int(commit.metadata))
             for place, commit in found.items()
-            if commit.offset >= 0 and (commit.metadata or "").isdigit()
+            if commit.offset >= 0 and _is_number(commit.metadata or "")
         }
 
     async def read(self, wanted: Mapping[TopicPartition, Since]) -> dict[str, Published]:
-        """By source. Raises `KafkaError`, `TimeoutError`."""
+        """By source. Raises `KafkaError`."""
         found: dict[str, Published] = {}
         if not wanted:
             return found
         consumer = AIOKafkaConsumer(**self._client, enable_auto_commit=False, fetch_max_wait_ms=50)
-        async with asyncio.timeout(self._limit):
+        try:
             await consumer.start()
-            try:
-                await self._read(consumer, wanted, found)
-            finally:
-                await consumer.stop()
+            ends = await consumer.end_offsets(list(wanted))
+            behind = {p: since for p, since in wanted.items() if since.offset < ends[p]}
+            if behind:  # else nothing comes again
+                await self._read(consumer, behind, found)
+        finally:
+            await asyncio.wait_for(consumer.stop(), _STOP_S)
         return found
 
     async def _read(
@@ -127,19 +139,20 @@ class Outputs:
     def _take(
         self, record: Any, wanted: Mapping[TopicPartition, Since], found: dict[str, Published]
     ) -> None:
-        source = next((v for k, v in record.headers if k == "tagstream-source"), b"").decode()
+        said = next((v for k, v in record.headers if k == "tagstream-source"), None) or b""
+        source = said.decode("utf-8", "replace")
         topic, _, place = source.rpartition("/")
         topic, _, number = topic.rpartition("/")
-        if not (number.isdigit() and place.isdigit()):
+        if not (_is_number(number) and _is_number(place)):
             return
         since = wanted.get(TopicPartition(topic, int(number)))
         if since is None or int(place) < since.offset:
             return
         try:
             value = self._decode(record.value or b"")
-        except msgspec.DecodeError:
-            return  # a dead letter's bytes: its query is answered again
-        one = found.setdefault(source, Published())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return  # not ours
+        one = found.setdefault(source, Published(value.query_id))
         if value.status is not None:
             one.done = one.done or record.value
         elif value.index is not None:

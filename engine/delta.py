@@ -26,11 +26,11 @@ def base(folder: Path) -> str:
 
 
 def _recipe(folder: Path) -> dict[str, Any]:
+    found: Any = json.loads((folder / INPUTS).read_bytes())
     try:
-        found: dict[str, Any] = json.loads((folder / INPUTS).read_bytes())["recipe"]
-    except KeyError:
-        raise ValueError("it has no `recipe`") from None
-    return found
+        return {name: found["recipe"][name] for name in ("base", "rank", "alpha")}
+    except (KeyError, TypeError):
+        raise ValueError("it has no `recipe` with `base`, `rank` and `alpha`") from None
 
 
 def apply(folder: Path, below: Path, place: Path) -> None:
@@ -46,6 +46,7 @@ def apply(folder: Path, below: Path, place: Path) -> None:
         weights |= load_file(str(shard))
     changes = load_file(str(folder / WEIGHTS))
     rows = changes.pop("embed_tokens.added")
+    known = len(tokenizer)
     if tokenizer.add_tokens(added) != len(rows):
         raise ValueError(f"{folder} was trained with other tokens than this version's")
     recipe = _recipe(folder)
@@ -60,7 +61,7 @@ def apply(folder: Path, below: Path, place: Path) -> None:
             weights[target] = updated.to(torch.bfloat16).contiguous()
         elif kind != "b":
             weights[target] = value.to(torch.bfloat16).contiguous()
-    below_rows = weights[_EMBEDDING]
+    below_rows = weights[_EMBEDDING][:known]
     weights[_EMBEDDING] = torch.cat([below_rows, rows.to(below_rows.dtype)])
     for pattern in _COPIED:
         for file in below.glob(pattern):

@@ -149,12 +149,17 @@ def _delta(folder: Path, cache: Path, progress: Progress) -> Source:
     except (OSError, ValueError) as error:
         raise WeightsError(f"{folder}/{delta.INPUTS}: {error}") from None
     below = prepare(on, cache, "none", progress).path
+    if not below.is_dir():
+        from huggingface_hub import snapshot_download
+
+        below = Path(snapshot_download(str(below)))
     label = folder.resolve().name
 
     def write(place: Path) -> None:
         delta.apply(folder, below, place)
 
-    return Source(label, _digest([folder / delta.WEIGHTS], cache), write=write)
+    files = [folder / delta.WEIGHTS, folder / delta.INPUTS, below / "config.json"]
+    return Source(label, _digest(files, cache), write=write)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -214,6 +219,8 @@ def _build(place: Path, write: Callable[[Path], None]) -> None:
                 raise
     except OSError as error:
         raise WeightsError(f"{place}: {error.strerror or error}") from error
+    except (ValueError, KeyError) as error:
+        raise WeightsError(f"{place}: {error}") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

@@ -1,12 +1,12 @@
 """The command line. Every error is one line on stderr and a non-zero exit."""
 
-import asyncio
 import itertools
 import json
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import msgspec
 import typer
@@ -17,6 +17,7 @@ from infra.console import Json, brief, note, out, run, say, settings, show, stop
 from infra.settings import Settings, describe
 from schemas.failures import Kind as LetterKind
 
+T = TypeVar("T")
 if TYPE_CHECKING:
     from infra.letters import Letter, Wanted
 
@@ -200,6 +201,18 @@ def evaluate(
     return show(tables(found))
 
 
+def _done(work: Callable[[], T]) -> T:
+    """Long work on the main thread, so that Ctrl-C ends it; errors as `run` has them."""
+    from engine.generation import EngineError
+
+    try:
+        return work()
+    except EngineError as error:
+        raise stop(error) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
 @app.command()
 def synth(
     folder: Annotated[Path, typer.Argument(help="Gets train.jsonl, validation.jsonl, CARD.md.")],
@@ -209,7 +222,7 @@ def synth(
     """Make labelled searches: hand-written ones varied, and made-up ones."""
     from infra.training import synth
 
-    run(lambda: asyncio.to_thread(synth, folder, size, seed))
+    _done(lambda: synth(folder, size, seed))
 
 
 @app.command()
@@ -258,9 +271,7 @@ def train(
         )  # fmt: skip
     except ValueError as error:
         raise stop(error) from None
-    made = run(
-        lambda: asyncio.to_thread(train, chosen, data, out, asked, save_every, cosines=cosines)
-    )
+    made = _done(lambda: train(chosen, data, out, asked, save_every, cosines=cosines))
     note(f"TAGSTREAM_MODEL={made} names the model")
 
 
@@ -420,8 +431,10 @@ def letters_redrive(
 
     chosen, wanted = settings(), _wanted(kind, error, since, attempts, place)
 
-    def sent(letter: "Letter") -> None:
-        if as_json:
+    def sent(letter: "Letter", problem: str) -> None:
+        if problem:
+            note(f"{letter.place} is not published again: {problem}")
+        elif as_json:
             say({"place": letter.place, "source": letter.source, "attempts": letter.attempts})
 
     count = run(lambda: redrive(chosen, wanted, rate, sent))

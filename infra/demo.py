@@ -33,10 +33,6 @@ from schemas.queries import SearchQuery
 
 MEAN_GAP_S = 0.45
 _WAIT_S = 60.0
-_LIMITS = (
-    "The model is the untuned base model: it follows the grammar, and tags badly. "
-    "The stream around it is what this shows."
-)
 
 
 class DemoError(Exception):
@@ -214,8 +210,6 @@ def _summary(lines: list[Line], model: str, out: Console, *, as_json: bool) -> N
         ends.add_row(status, str(count))
     out.print()
     out.print(table, events, ends)
-    if model.startswith("SmolLM2"):
-        out.print(_LIMITS, style="yellow")
     return None
 
 

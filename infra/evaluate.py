@@ -55,6 +55,10 @@ async def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Raises `TrafficError` for a file that cannot be read, `EngineError`."""
     golds = _read(file)
+    if pairs and [g.query for g in golds[::2]] != [g.query for g in golds[1::2]]:
+        raise TrafficError(f"{file} has no pairs: each search has to stand there twice")
+    if out:
+        _write(out, "")
     known = values(_read(seen)) if seen else None
     judged: list[tuple[Report, list[Answered], list[Score]]] = []
     for name in ("", *against):
@@ -65,11 +69,15 @@ async def evaluate(
     reports = [one for one, _, _ in judged]
     gaps = [difference(r.system, first[2], scores) for r, _, scores in judged[1:]]
     if out:
-        try:
-            out.write_text(page(reports, gaps, golds, first[1], first[2]), "utf-8")
-        except OSError as error:
-            raise TrafficError(f"{out}: {error.strerror}") from None
+        _write(out, page(reports, gaps, golds, first[1], first[2]))
     return Evaluation(reports, gaps)
+
+
+def _write(out: Path, text: str) -> None:
+    try:
+        out.write_text(text, "utf-8")
+    except OSError as error:
+        raise TrafficError(f"{out}: {error.strerror}") from None
 
 
 def _read(file: Path) -> list[Gold]:
@@ -95,7 +103,9 @@ async def _system(
         said = [baseline.tag(g.query, home) for g, home in zip(golds, homes, strict=True)]
         return BASELINE, [_by_rules(calls) for calls in said]
     model = {"": settings.model, PRETRAINED: "base", ZERO_SHOT: "base"}.get(name, name)
-    chosen = msgspec.structs.replace(settings, model=model, examples=name != ZERO_SHOT)
+    chosen = msgspec.structs.replace(
+        settings, model=model, examples=settings.examples and name != ZERO_SHOT
+    )
     async with running_model(chosen, progress) as running:
         shown = f"{running.name} {name}".strip() if model == "base" else running.name
         return shown, await _answered(running, golds)

@@ -10,16 +10,19 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from consumers.published import partitions
 from infra.settings import Settings
 from infra.traffic import TrafficError
+from producers.kafka import EventProducer, Message, ProducerSettings, TooLarge
 from schemas.failures import ATTEMPTS, attempts
 
 _POLL_MS = 200
+_AFTER = 2
+"""Polls after the end."""
 _PREFIX = "tagstream-"
 
 
@@ -59,7 +62,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 async def letters(settings: Settings, wanted: Wanted) -> AsyncIterator[Letter]:
     """Oldest first within a partition. Raises `TrafficError`."""
-    topic, asked = settings.dead_letters_topic, datetime.now(UTC)
+    topic = settings.dead_letters_topic
     consumer = AIOKafkaConsumer(
         **settings.kafka_client(), enable_auto_commit=False, fetch_max_wait_ms=50
     )
@@ -74,12 +77,12 @@ async def letters(settings: Settings, wanted: Wanted) -> AsyncIterator[Letter]:
         left = {place for place in places if begins[place] < ends[place]}
         for place in places:
             consumer.seek(place, begins[place])
-        fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
-        while left or fetched:  # once more after the end: some brokers name it too low
-            fetched = await consumer.getmany(timeout_ms=_POLL_MS)
-            for records in fetched.values():
+        polls = 0
+        while left or polls < _AFTER:  # some brokers name an end that is too low
+            polls = 0 if left else polls + 1
+            for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
                 for letter in map(_letter, records):
-                    if wanted.fits(letter) and letter.time <= asked:
+                    if wanted.fits(letter):
                         yield letter
             for place in list(left):
                 if await consumer.position(place) >= ends[place]:
@@ -107,27 +110,40 @@ def _letter(record: ConsumerRecord) -> Letter:
 
 
 async def redrive(
-    settings: Settings, wanted: Wanted, rate: float, sent: Callable[[Letter], None]
+    settings: Settings, wanted: Wanted, rate: float, sent: Callable[[Letter, str], None]
 ) -> int:
-    """How many were published again, `rate` a second. Raises `TrafficError`."""
+    """How many were published again, `rate` a second; of the others `sent` hears why not.
+
+    Raises `TrafficError`.
+    """
     count = 0
-    producer = AIOKafkaProducer(
-        **settings.kafka_client(), acks="all", enable_idempotence=settings.kafka_idempotence
+    producer = EventProducer(
+        ProducerSettings(
+            client=settings.kafka_client(),
+            idempotence=settings.kafka_idempotence,
+            io_timeout_ms=settings.kafka_io_timeout_ms,
+            max_record_bytes=settings.kafka_max_record_bytes,
+        )
     )
+    found = [letter async for letter in letters(settings, wanted)]
+    await producer.start()
     try:
-        await producer.start()
-        async for letter in letters(settings, wanted):
+        for letter in found:
             topic = letter.source.rsplit("/", 2)[0]
-            if not topic or any(name == "tagstream-value" for name, _ in letter.headers):
-                continue  # without its bytes: they are only where it came from
+            bare = letter.key is None and letter.value is None
+            if not topic or bare or any(name == "tagstream-value" for name, _ in letter.headers):
+                sent(letter, "its bytes are only where it came from")
+                continue
             headers = [(n, v) for n, v in letter.headers if not n.startswith(_PREFIX)]
             headers.append((ATTEMPTS, str(letter.attempts).encode()))
-            await producer.send_and_wait(topic, letter.value, letter.key, headers=headers)
-            sent(letter)
+            try:
+                await producer.deliver(Message(topic, letter.key, letter.value, headers))
+            except TooLarge as error:
+                sent(letter, str(error))
+                continue
+            sent(letter, "")
             count += 1
             await asyncio.sleep(1 / rate)
-    except (KafkaError, TimeoutError) as error:
-        raise TrafficError(f"Kafka at {settings.kafka_bootstrap}: {error}") from None
     finally:
-        await producer.stop()
+        await producer.close()
     return count

@@ -48,6 +48,7 @@ T = TypeVar("T")
 _LONGEST_MS = 365 * 24 * 3_600_000
 """A deadline further away is none: no clock of ours takes every number."""
 _MINUTE_S = 60.0
+_USUAL_S = 30.0
 _CUT = "the deadline cut the stream"
 _SHORT = "less was left than the engine's usual time"
 
@@ -132,12 +133,16 @@ class Pipeline:
         self._routes = routes
         self._telemetry = telemetry
         self._options = options
-        self._engine_seconds: deque[float] = deque(maxlen=50)
+        self._took: deque[tuple[float, float]] = deque(maxlen=50)
+        """When the last queries were answered, and how long the engine took for each."""
         self._failed: deque[float] = deque()
 
     async def process(self, delivery: Delivery) -> None:
         """One delivery, to its end. Cancelled: nothing is done, nothing more is handed over."""
         with self._telemetry.process(delivery) as trace:
+            query_id = delivery.query.query_id if delivery.query else None
+            if delivery.published and delivery.published.query_id != query_id:
+                delivery.published = None  # of another record that once had this offset
             if delivery.published and delivery.published.done:
                 self._telemetry.count("tagstream.replayed", kind="done")
             elif delivery.query is None:
@@ -196,7 +201,8 @@ class Pipeline:
         self._telemetry.time("tagstream.profile.duration", took)
         if late := self._too_late(run):
             return late
-        if self._options.degrade_late and not run.said and self._is_short(run):
+        degrade = self._options.degrade_late and self._baseline is not None
+        if degrade and not run.receipts and self._is_short(run):
             return await self._degraded(run, profile, _SHORT)
         return await self._generated(run, profile)
 
@@ -205,19 +211,24 @@ class Pipeline:
             return None
         left = run.deadline - time.monotonic()
         if run.delivery.published and run.delivery.published.events:
-            begun = bool(run.receipts) and left <= 0  # first its events are written again
+            # first its events are written again, if there is one to begin with
+            begun = left <= 0 and (run.receipts or 0 not in run.delivery.published.events)
             return Facts(cut=True, denied=run.denied, reason=_CUT) if begun else None
         if left <= 0:
             return Facts(expired=True, reason="the deadline had passed")
-        if self._options.expire_early and not self._options.degrade_late and self._is_short(run):
+        degrade = self._options.degrade_late and self._baseline is not None
+        if self._options.expire_early and not degrade and self._is_short(run):
             return Facts(expired=True, reason=_SHORT)
         return None
 
     def _is_short(self, run: Run) -> bool:
         """Less is left than the engine's usual time."""
-        if run.deadline is None or not self._engine_seconds:
+        now = time.monotonic()
+        while self._took and self._took[0][0] < now - _USUAL_S:  # what was usual then
+            self._took.popleft()
+        if run.deadline is None or not self._took:
             return False
-        return run.deadline - time.monotonic() < median(self._engine_seconds)
+        return run.deadline - now < median(took for _, took in self._took)
 
     async def _generated(self, run: Run, profile: Profile | None) -> Facts:
         started = time.monotonic()
@@ -228,6 +239,8 @@ class Pipeline:
                 timed = items if run.deadline is None else _before(run.deadline, items)
                 async for item in timed:
                     await self._take(run, item)
+                    if run.strayed:
+                        break
         except TimeoutError:
             cut = _CUT
         except EngineError as error:
@@ -235,8 +248,9 @@ class Pipeline:
             if not run.receipts:
                 return await self._degraded(run, profile, cut)
         else:
-            self._engine_seconds.append(time.monotonic() - started)
-            if run.strayed:
+            if run.usage.requests and not run.said:
+                self._took.append((time.monotonic(), time.monotonic() - started))
+            if run.strayed or run.later:
                 cut = "what was published before could not be gone on from"
             elif not run.usage.complete:
                 cut = "the length limit cut the stream"
@@ -249,7 +263,10 @@ class Pipeline:
         """Writes again what was published for this record before; the end, if that was all."""
         run.later = dict(known.events)
         while (value := run.later.pop(len(run.receipts), None)) is not None:
-            event = decode_event(value)
+            try:
+                event = decode_event(value)
+            except msgspec.DecodeError:
+                return Facts(cut=True, denied=run.denied, reason="begun by another version")
             run.said.append(event.call)
             run.model = event.model
             run.denied |= isinstance(event.call, Plan) and event.call.intent == "trust_violation"
@@ -278,16 +295,16 @@ class Pipeline:
             return Facts(failed=True, reason=reason)
         run.model = "baseline"
         for call in self._baseline(run.query.query, profile.location if profile else None):
-            await self._publish(run, call)
-        return Facts(degraded=True, cut=run.strayed, denied=run.denied, reason=reason)
+            if not run.strayed:
+                await self._publish(run, call)
+        begun = bool(run.strayed or run.later)
+        return Facts(degraded=not begun, cut=begun, denied=run.denied, reason=reason)
 
     # --- what leaves ------------------------------------------------------------------
 
     async def _publish(self, run: Run, call: Call) -> None:
-        if run.strayed:
-            return
         value = encode_event(self._event(run, call, run.elapsed_ms()))
-        before = run.later.get(len(run.receipts))
+        before = run.later.pop(len(run.receipts), None)
         if before is not None and (kept := decode_event(before).call) != call:
             run.strayed = True
             call, value = kept, before

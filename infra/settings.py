@@ -22,6 +22,7 @@ PREFIX = "TAGSTREAM_"
 SECRET = {"kafka_sasl_password", "kafka_ssl_password", "redis_password"}
 
 Ms = Annotated[int, Meta(ge=1, le=3_600_000)]
+Hours = Annotated[int, Meta(ge=1, le=87_600)]
 Size = Annotated[int, Meta(ge=1, le=2**31)]
 Name = Annotated[str, Meta(min_length=1)]
 
@@ -118,6 +119,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters_topic: Annotated[Name, about("Where records go that nothing could answer")] = (
         "search.dead-letters"
     )
+    retention_hours: Annotated[
+        Hours, about("How long new topics keep queries and events (personal data)")
+    ] = 168
+    dead_letters_retention_hours: Annotated[
+        Hours, about("How long a new dead-letters topic keeps whole records")
+    ] = 336
     # Profiles
     redis_url: Annotated[Name, about("redis:// or rediss:// (TLS)")] = "redis://localhost:6379/0"
     redis_username: Annotated[str | None, about("ACL user")] = None
@@ -128,7 +135,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_breaker_pause_ms: Annotated[Ms, about("How long it stays open")] = 2_000
     profile_max_bytes: Annotated[Size, about("A larger profile is invalid")] = 65_536
     # Engine
-    model: Annotated[Name, about("`base`, a folder, a hub name, or `stub`")] = "base"
+    model: Annotated[
+        Name, about("`tagstream`, a folder, a hub name, `base` (untuned), or `stub`")
+    ] = "tagstream"
     model_cache: Annotated[str, about("Where prepared weights are kept")] = "~/.cache/tagstream"
     quantization: Annotated[
         Literal["none", "int8"], about("Weights and activations (W8A8), or bf16")

@@ -39,6 +39,9 @@ async def create(settings: Settings, partitions: int, replication: int) -> dict[
 
 
 def _topic(name: str, settings: Settings, partitions: int, replication: int) -> NewTopic:
-    # A dead letter holds a whole record and its headers: it may be larger than the record was.
-    configs = {"max.message.bytes": "8388608"} if name == settings.dead_letters_topic else {}
+    dead = name == settings.dead_letters_topic
+    hours = settings.dead_letters_retention_hours if dead else settings.retention_hours
+    configs = {"retention.ms": str(hours * 3_600_000)}
+    if dead:  # it holds a whole record and its headers: it may be larger than the record was
+        configs["max.message.bytes"] = "8388608"
     return NewTopic(name, partitions, replication, topic_configs=configs)

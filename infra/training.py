@@ -74,12 +74,12 @@ def train(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     base = prepare(recipe.base, Path(settings.model_cache).expanduser(), "none", note).path
-    samples = [sample(gold) for gold in _read(data / "train.jsonl")]
-    held = data / "validation.jsonl"
-    validation = [sample(gold) for gold in _read(held)] if held.is_file() else []
     try:
+        samples = [sample(gold) for gold in _read(data / "train.jsonl")]
+        held = data / "validation.jsonl"
+        validation = [sample(gold) for gold in _read(held)] if held.is_file() else []
         run = Run(recipe, base, out, samples, validation)
-    except TrainingError as error:
+    except (TrainingError, OSError, ValueError, IndexError) as error:
         raise DataError(str(error)) from None
     if run.done:
         note(f"going on from step {run.done} ({run.resumed})")
@@ -89,7 +89,10 @@ def train(
         def tick(line: Line) -> None:
             bar.update(task, completed=line.step, loss=line.loss, speed=line.tokens_per_second)
 
-        run.go(tick, save_every, cosines=cosines)
+        try:
+            run.go(tick, save_every, cosines=cosines)
+        except OSError as error:
+            raise DataError(f"{out}: {error.strerror}") from None
     plot(out)
     return out
 

@@ -12,7 +12,7 @@ ATTEMPTS = "tagstream-attempts"
 
 def attempts(headers: Iterable[tuple[str, bytes]]) -> int:
     """What a record's headers say; 0 if nothing, or nothing that can be read."""
-    said = next((value for name, value in headers if name == ATTEMPTS), b"")
+    said = next((value for name, value in headers if name == ATTEMPTS), None) or b""
     return int(said) if said.isdigit() and len(said) < 10 else 0
 
 

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from uuid import uuid4
 
 import msgspec
@@ -134,7 +134,7 @@ class Service:
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 # closed with the block
+        self._log: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 # closed with the block
 
     def start(self) -> Self:
         self._process = subprocess.Popen(

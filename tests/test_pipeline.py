@@ -337,7 +337,7 @@ def before(*lines: str, gap: int | None = None, model: str = "script@1") -> Publ
         if b'"index"' in value:
             events[msgspec.json.decode(value)["index"]] = value
     events.pop(gap, None)
-    return Published(events)
+    return Published("q", events)
 
 
 def again(published: Published, *lines: str, **fields: Any) -> tuple[House, list[Any]]:
@@ -366,6 +366,18 @@ def test_a_query_that_had_ended_is_not_answered_again() -> None:
     house, events = again(published, TITLE)
     assert not events
     assert not house.producer.log
+
+
+def test_what_another_query_had_published_at_this_place_is_not_its_own() -> None:
+    published = before(PLAN)
+    published.query_id, published.done = "another", b"{}"
+    house, _ = again(published, PLAN, TITLE)
+    assert house.done["events"] == 2
+
+
+def test_events_after_the_answers_end_leave_it_partial() -> None:
+    house, _ = again(before(PLAN, TITLE, LEEDS, gap=1), "")
+    assert house.done["status"] == "partial"
 
 
 def test_a_deadline_now_passed_leaves_it_partial() -> None:
@@ -399,6 +411,15 @@ def test_a_dead_letter_counts_its_attempts() -> None:
     run(house.pipeline.process(again_sent))
     (letter,) = house.letters
     assert dict(letter.headers)["tagstream-attempts"] == b"3"
+
+
+@pytest.mark.parametrize("said", [None, b"", b"x", b"9" * 40])
+def test_a_count_of_attempts_that_is_none_stops_nothing(said: bytes | None) -> None:
+    house = House(Script([PLAN]))
+    broken = delivery(b"nonsense")
+    broken.headers = [("tagstream-attempts", said)]  # type: ignore[list-item]
+    run(house.pipeline.process(broken))
+    assert dict(house.letters[0].headers)["tagstream-attempts"] == b"1"
 
 
 def test_too_many_failures_stop_the_service_and_leave_the_record() -> None:

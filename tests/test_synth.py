@@ -150,13 +150,11 @@ def test_titles_whose_level_is_unsure_are_left_out(raw: str) -> None:
     assert sources.leveled(raw) is None
 
 
-def test_a_slip_changes_one_long_word_and_no_number() -> None:
+def test_a_slip_changes_long_words_and_no_number() -> None:
     rng = Random(1)
-    for _ in range(200):
-        typed = noise.misspelt("remote accountant 12345 rn", rng)
-        assert typed != "remote accountant 12345 rn" or "accountant" in typed
-        assert "12345" in typed
-        assert typed.endswith(" rn")
+    typed = [noise.misspelt("remote accountant 12345 rn", rng) for _ in range(200)]
+    assert sum(text == "remote accountant 12345 rn" for text in typed) < 20
+    assert all("12345" in text and text.endswith(" rn") for text in typed)
 
 
 def test_first_spellings_are_what_is_learnt() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from engine import delta
@@ -19,7 +20,7 @@ from engine.prompt import continued, render
 from engine.training.sampler import Batching, Item, Mode, steps
 from engine.training.samples import TASKS, Sample, answer, sample
 from engine.training.sft import Line, Recipe, Run, TrainingError
-from engine.weights import prepare
+from engine.weights import WeightsError, prepare
 from schemas.profiles import Profile
 from schemas.tools import Plan, Salary, Suggest, Title
 
@@ -198,8 +199,45 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tiny: Path, tmp_path: Path, met
     assert [line.loss for line in resumed] == [line.loss for line in whole if line.step > 4]
     logged = (tmp_path / "killed" / "log.jsonl").read_bytes().splitlines()
     assert [json.loads(line)["step"] for line in logged] == [2, 4, 6, 8, 10, 12]
-    both = [(tmp_path / name / delta.WEIGHTS).read_bytes()[-512:] for name in ("whole", "killed")]
-    assert both[0] == both[1]
+    one, other = (load_file(str(tmp_path / name / delta.WEIGHTS)) for name in ("whole", "killed"))
+    assert all(torch.equal(one[name], other[name]) for name in one | other)
+
+
+def test_a_run_from_another_is_killed_before_its_first_checkpoint(
+    tiny: Path, tmp_path: Path
+) -> None:
+    train(tiny, tmp_path / "first", recipe(tiny))
+    asked = recipe(tiny, start=str(tmp_path / "first"))
+    whole = train(tiny, tmp_path / "whole", asked)
+    train(tiny, tmp_path / "killed", asked, last=2)
+    again = train(tiny, tmp_path / "killed", asked)
+    assert [line.loss for line in again] == [line.loss for line in whole]
+    logged = (tmp_path / "killed" / "log.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["step"] for line in logged] == [line.step for line in whole]
+
+
+def test_a_start_of_another_rank_is_refused(tiny: Path, tmp_path: Path) -> None:
+    train(tiny, tmp_path / "first", recipe(tiny))
+    with pytest.raises(TrainingError, match="rank"):
+        train(tiny, tmp_path / "second", recipe(tiny, rank=2, start=str(tmp_path / "first")))
+
+
+def test_checkpoints_come_when_asked_for(tiny: Path, tmp_path: Path) -> None:
+    run = Run(recipe(tiny, steps=7), tiny, tmp_path, samples(), samples()[:6])
+    lines: list[Line] = []
+    run.go(lines.append, save_every=3, log_every=10, cosines=True)
+    assert [line.step for line in lines] == [3, 6, 7]
+    assert all(line.validation_loss and line.loss < 20 for line in lines)
+    assert all(-1.01 <= value <= 1.01 for line in lines for value in line.cosines.values())
+
+
+def test_a_tuned_base_is_refused(tiny: Path, tmp_path: Path) -> None:
+    train(tiny, tmp_path / "run", recipe(tiny))
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    delta.apply(tmp_path / "run", tiny, merged)
+    with pytest.raises(ValueError, match="tuned already"):
+        Run(recipe(tiny), merged, tmp_path / "again", samples())
 
 
 def test_training_learns(tiny: Path, tmp_path: Path) -> None:
@@ -251,5 +289,5 @@ def test_a_shrunken_delta_is_a_model_to_name(tiny: Path, tmp_path: Path) -> None
 
 def test_a_delta_without_its_inputs_says_so(tmp_path: Path) -> None:
     (tmp_path / delta.WEIGHTS).write_bytes(b"")
-    with pytest.raises(Exception, match=r"run\.json"):
+    with pytest.raises(WeightsError, match=r"run\.json"):
         prepare(str(tmp_path), tmp_path / "cache", "none", lambda _: None)

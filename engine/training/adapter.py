@@ -56,7 +56,8 @@ class Rows(nn.Module):
 def add_tokens(tokenizer: Any, weight: Tensor) -> Tensor:
     """Adds the language's tokens to the tokenizer; their rows of shape (tokens, width).
 
-    A row starts as the mean of the rows of the words that tell what the token is for.
+    A row starts as the mean of the rows of the words that tell what the token is for. Raises
+    `ValueError` if the tokenizer has them already.
     """
     from transformers import AddedToken
 
@@ -65,7 +66,11 @@ def add_tokens(tokenizer: Any, weight: Tensor) -> Tensor:
         weight[tokenizer.encode(" " + text, add_special_tokens=False)].float().mean(0)
         for text in words.values()
     ]
-    tokenizer.add_tokens([AddedToken(t, normalized=False, special=False) for t in words])
+    added = [AddedToken(t, normalized=False, special=False) for t in words]
+    if tokenizer.add_tokens(added) != len(words):
+        raise ValueError(
+            "the base is tuned already: name it with --start, and what it was tuned from"
+        )
     return torch.stack(means)
 
 
@@ -77,7 +82,7 @@ def with_lora(model: Any, tokenizer: Any, rank: int, alpha: float) -> dict[str, 
         if isinstance(module, nn.Linear):
             parent, _, child = name.rpartition(".")
             setattr(layers.get_submodule(parent), child, Lora(module, rank, alpha / rank))
-    weight = layers.get_input_embeddings().weight.data
+    weight = _rows_in_use(model, tokenizer)
     layers.set_input_embeddings(Rows(weight, add_tokens(tokenizer, weight)))
     return {name: p for name, p in layers.named_parameters() if p.requires_grad}
 
@@ -86,8 +91,16 @@ def with_all(model: Any, tokenizer: Any) -> dict[str, nn.Parameter]:
     """Trains every weight, the embedding of old and added tokens included, in float32."""
     model.float().requires_grad_(True)
     layers = model.get_decoder()
-    weight = layers.get_input_embeddings().weight.data
+    weight = _rows_in_use(model, tokenizer)
     rows = Rows(weight, add_tokens(tokenizer, weight))
     rows.base.requires_grad_(True)
     layers.set_input_embeddings(rows)
     return dict(layers.named_parameters())
+
+
+def _rows_in_use(model: Any, tokenizer: Any) -> Tensor:
+    """The embedding without the rows that pad it. Raises `ValueError` if the head has its own."""
+    if not model.config.tie_word_embeddings:
+        raise ValueError("the base has a head of its own; only tied embeddings can be trained")
+    weight: Tensor = model.get_decoder().get_input_embeddings().weight.data
+    return weight[: len(tokenizer)].clone()

@@ -146,8 +146,9 @@ _LEVELS: tuple[Level, ...] = ("entry_level", "associate", "mid_senior", "directo
 def profile(rng: Random, pool: Pool, home: str | None) -> dict[str, Any]:
     """Somebody's profile: rich or sparse, with the home if there is one."""
     fields: dict[str, Any] = {}
-    if rng.random() < 0.88:
-        fields["title"] = bare_title(rng, pool).calls[0]["title"].title()
+    own = bare_title(rng, pool)
+    if rng.random() < 0.88 and len(own.calls) == 1:
+        fields["title"] = own.calls[0]["title"].title()
     if rng.random() < 0.7:
         fields["company"] = rng.choice(sources.employers()).name
     if rng.random() < 0.55:
@@ -172,7 +173,7 @@ def _home(rng: Random) -> str:
     known = sources.cities()
     if rng.random() < 0.45:
         known = _english_speaking()
-    city = known[rng.randrange(rng.choice((500, 4_000, len(known))) % (len(known) + 1))]
+    city = known[rng.randrange(min(len(known), rng.choice((500, 4_000, 40_000))))]
     return f"{city.name}, {city.code if city.code and rng.random() < 0.15 else city.region}"
 
 
@@ -193,7 +194,7 @@ _NEAR = (
 )  # fmt: skip
 _SAME = (
     "in my field", "like my current job", "same as my job", "what i do now", "my line of work",
-    "like my last role", "similar to my current role", "like mine", "in my profession",
+    "similar to my current role", "like mine", "in my profession",
     "my current title", "my trade", "same job", "same title as mine", "in my occupation",
     "my kind of work", "in my current role", "same role as now", "my profession", "my field",
     "similar to what i do", "what i do", "like the one i have", "same position as mine",
@@ -218,14 +219,12 @@ def self_reference(rng: Random, pool: Pool) -> Gold:
         ("near", "same", "fit", "rank", "near same", "near fit", "same rank", "near rank"),
         (34, 22, 22, 6, 7, 4, 3, 2),
     )[0].split()
-    stated = _stated(rng, pool, asked)
+    stated = _stated(rng, pool, asked, home)
     calls: list[Call] = [call for _, part in stated for call in part.calls]
-    facts: list[str] = []
     found: list[Call] = []
+    named = {kind for kind, _ in stated} & {"title", "industry"}
     for want in asked:
-        fact = _fact(want, person)
-        if fact:
-            facts.append(fact[0])
+        if fact := None if want == "fit" and named else _fact(want, person):
             found += fact[1]
     words = [
         rng.choice({"near": _NEAR, "same": _SAME, "fit": _FIT, "rank": _RANK}[w]) for w in asked
@@ -239,7 +238,7 @@ def self_reference(rng: Random, pool: Pool) -> Gold:
     return _finished(query, gold, person or None)
 
 
-def _stated(rng: Random, pool: Pool, asked: list[str]) -> list[tuple[str, Part]]:
+def _stated(rng: Random, pool: Pool, asked: list[str], home: str | None) -> list[tuple[str, Part]]:
     """What such a search says by itself: nothing that it asks the profile for."""
     allowed = {"workplace": 3, "employment": 3, "salary": 2, "date_posted": 2, "easy_apply": 2,
                "num_applicants": 2, "company": 2, "untagged": 2.0, "in_network": 1}  # fmt: skip
@@ -256,7 +255,7 @@ def _stated(rng: Random, pool: Pool, asked: list[str]) -> list[tuple[str, Part]]
         if kind not in kinds:
             kinds.append(kind)
     parts = [(kind, KINDS[kind](rng, pool)) for kind in kinds]
-    return [(k, p) for k, p in parts if "," not in p.text or k != "location"]
+    return [(k, _placed(p, home) if k == "location" else p) for k, p in parts]
 
 
 def _fact(want: str, person: dict[str, Any]) -> tuple[str, list[Call]] | None:
@@ -390,7 +389,6 @@ _FOR = (
     "{what} open to {group}",
     "{what} supporting {group}", "{what} helping {group}", "{what} that support {group}",
     "inclusive {what} for {group}", "{what} with programme for {group}",
-    "charity for {group} {what}",
     "{what} employers who welcome {group}", "{what} working with {group}",
     "{what} {group} encouraged to apply",
 )  # fmt: skip

@@ -19,7 +19,6 @@ _BY_EAR = (
     ("nn", "n"), ("cc", "c"), ("rr", "r"), ("c", "s"), ("y", "i"), ("gh", ""), ("h", ""),
 )  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]{5,}")
-_SHORTEST = 5
 
 
 def misspelt(text: str, rng: Random, share: float = 0.5) -> str:

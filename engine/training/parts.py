@@ -242,9 +242,6 @@ def skill(rng: Random, pool: Pool) -> Part:
     return Part(text, ({"tool": "skill", "skill": value},), True)
 
 
-_MUST = ("accounting", "it industry")
-
-
 def industry(rng: Random, _: Pool) -> Part:
     """Words that name an industry; the suggestion follows from the calls."""
     words, key = rng.choice(sources.sectors())

@@ -6,7 +6,7 @@ made again after a kill by drawing as many.
 
 - `homogeneous`: a step's batch is of one task, drawn at random, or by curriculum: tasks come in
   one after the other, in the order of `TASKS`, over the first half of the run.
-- `heterogeneous`: every batch is of all tasks.
+- `heterogeneous`: a batch is drawn from all tasks; samples of about one length stand together.
 - `mixed`: a step has a micro-batch of each task.
 
 Upsampling: a task's share is its size to the power of `balance` (1: as it is, 0: all equal);

@@ -2,8 +2,8 @@
 
 In: samples, a base checkpoint, `Recipe`. Out: a run's folder with `run.json` (inputs), `log.jsonl`
 (a line every few steps), and the newest checkpoint: `adapter.safetensors` (what was trained) and
-`optimizer.pt`. Always holds: a run begun again in its folder goes on from the checkpoint and, on
-the same machine, ends as if it had not been stopped: steps are drawn anew from the seed.
+`optimizer-<step>.pt`. Always holds: a run begun again in its folder goes on from the checkpoint
+and, on the same machine, ends as if it had not been stopped: steps are drawn anew from the seed.
 
 Loss: cross-entropy of the learned tokens (and of the prompt's, times `prompt_weight`), mean over
 the step; AdamW, linear warm-up, cosine down to `floor`.
@@ -130,11 +130,16 @@ class Run:
             before = json.loads(file.read_bytes())
             if any(before[k] != inputs[k] for k in ("recipe", "samples", "tokens")):
                 raise TrainingError(f"{file} is of a run with other inputs: name another folder")
-            self._load(same_device=before["device"] == inputs["device"])
+            same_device = before["device"] == inputs["device"]
         else:
-            if self.recipe.start:
-                self._take(Path(self.recipe.start) / "adapter.safetensors")
-            file.write_text(json.dumps(inputs, indent=2) + "\n")
+            same_device = True
+            file.with_suffix(".new").write_text(json.dumps(inputs, indent=2) + "\n")
+            file.with_suffix(".new").replace(file)
+        if (self.folder / "adapter.safetensors").is_file():
+            self._load(same_device=same_device)
+        elif self.recipe.start:
+            self._take(Path(self.recipe.start) / "adapter.safetensors")
+        self._forget_after(self.done)
 
     def _encode(self, samples: Sequence[Sample]) -> dict[str, Encoded]:
         texts = [text for sample in samples for text, _ in sample.stretches]
@@ -165,7 +170,7 @@ class Run:
         """
         recipe = self.recipe
         self.layers.train()
-        since, tokens, losses = time.monotonic(), 0, 0.0
+        since, tokens, losses, count = time.monotonic(), 0, 0.0, 0
         drawn = steps(self.items, recipe.batching, recipe.steps)
         for number, step in enumerate(drawn, 1):
             if number <= self.done:
@@ -175,23 +180,24 @@ class Run:
                 group["lr"] = rate
             losses += self._step(step)
             tokens += sum(self.items[i].length for micro in step for i in micro)
-            self.done = number
-            if number % log_every == 0 or number == recipe.steps:
-                took = time.monotonic() - since
-                self.seconds += took
-                saved = number % save_every == 0 or number == recipe.steps
-                line = Line(
-                    step=number, loss=losses / log_every, tokens_per_second=tokens / took,
-                    rate=rate, seconds=self.seconds,
-                    validation_loss=self.loss(self.validation.values()) if saved else None,
-                    cosines=self.cosines() if saved and cosines else {},
-                )  # fmt: skip
-                if saved:
-                    self.save()
-                with (self.folder / "log.jsonl").open("ab") as log:
-                    log.write(msgspec.json.encode(line) + b"\n")
-                tick(line)
-                since, tokens, losses = time.monotonic(), 0, 0.0
+            self.done, count = number, count + 1
+            saved = number % save_every == 0 or number == recipe.steps
+            if not saved and number % log_every:
+                continue
+            took = time.monotonic() - since
+            self.seconds += took
+            line = Line(
+                step=number, loss=losses / count, tokens_per_second=tokens / took,
+                rate=rate, seconds=self.seconds,
+                validation_loss=self.loss(self.validation.values()) if saved else None,
+                cosines=self.cosines() if saved and cosines else {},
+            )  # fmt: skip
+            with (self.folder / "log.jsonl").open("ab") as log:
+                log.write(msgspec.json.encode(line) + b"\n")
+            if saved:
+                self.save()
+            tick(line)
+            since, tokens, losses, count = time.monotonic(), 0, 0.0, 0
 
     def _step(self, step: list[list[int]]) -> float:
         """One update; the mean loss of its micro-batches, each weighted by its learned tokens."""
@@ -260,7 +266,7 @@ class Run:
 
     @torch.no_grad()
     def loss(self, encoded: Iterator[Encoded] | Any, size: int = 64) -> float | None:
-        """The mean loss of a learned token, without training; None if there is none."""
+        """The mean loss of a token, weighted as in training; None if there is none."""
         ordered = sorted(encoded, key=lambda one: len(one.ids))
         if not ordered:
             return None
@@ -278,34 +284,45 @@ class Run:
         tensors = {name: p.detach().cpu().contiguous() for name, p in self.trained.items()}
         facts = {"step": str(self.done), "seconds": str(self.seconds)}
         save_file(tensors, str(self.folder / "adapter.new"), metadata=facts)
-        state = {"step": self.done, "state": self.optimizer.state_dict()}
-        torch.save(state, self.folder / "optimizer.new")
-        (self.folder / "optimizer.new").replace(self.folder / "optimizer.pt")
+        torch.save(self.optimizer.state_dict(), self.folder / "optimizer.new")
+        (self.folder / "optimizer.new").replace(self._state(self.done))
         (self.folder / "adapter.new").replace(self.folder / "adapter.safetensors")
+        for old in self.folder.glob("optimizer-*.pt"):
+            if old != self._state(self.done):
+                old.unlink()
+
+    def _state(self, step: int) -> Path:
+        return self.folder / f"optimizer-{step}.pt"
 
     def _load(self, *, same_device: bool) -> None:
-        file = self.folder / "adapter.safetensors"
-        if not file.is_file():
-            return
         from safetensors import safe_open
 
+        file = self.folder / "adapter.safetensors"
         with safe_open(str(file), framework="pt") as opened:
             facts = opened.metadata()
         self.done, self.seconds = int(facts["step"]), float(facts["seconds"])
         self._take(file)
-        kept = torch.load(self.folder / "optimizer.pt", weights_only=True)
-        exact = same_device and kept["step"] == self.done
+        exact = same_device and self._state(self.done).is_file()
         if exact:
-            self.optimizer.load_state_dict(kept["state"])
+            self.optimizer.load_state_dict(torch.load(self._state(self.done), weights_only=True))
         self.resumed = "exactly" if exact else "the optimizer begun anew"
+
+    def _forget_after(self, step: int) -> None:
+        """Drops the log's lines of steps that will be made again, and what was being written."""
         log = self.folder / "log.jsonl"
-        lines = [msgspec.json.decode(text, type=Line) for text in log.read_bytes().splitlines()]
-        before = [msgspec.json.encode(line) + b"\n" for line in lines if line.step <= self.done]
-        log.write_bytes(b"".join(before))
+        kept = []
+        for text in log.read_bytes().splitlines() if log.is_file() else ():
+            try:
+                line = msgspec.json.decode(text, type=Line)
+            except msgspec.DecodeError:
+                continue  # torn by the kill
+            if line.step <= step:
+                kept.append(text + b"\n")
+        log.write_bytes(b"".join(kept))
 
     def _take(self, file: Path) -> None:
         values = load_file(str(file))
-        if values.keys() != self.trained.keys():
+        if {n: v.shape for n, v in values.items()} != {n: p.shape for n, p in self.trained.items()}:
             raise TrainingError(f"{file} is of another method or rank")
         for name, value in values.items():
             self.trained[name].data.copy_(value)

@@ -39,7 +39,7 @@ def voices() -> dict[str, list[Gold]]:
 def searches(seeds: list[Gold], seed: int) -> Iterator[Gold]:
     """Labelled searches without end, each with one canonical answer.
 
-    Every hand-written search comes round before any comes round again.
+    All hand-written searches come in rounds, `_TIMES` each.
     """
     rng = Random(seed)
     values = pool(seeds)
@@ -57,6 +57,7 @@ def searches(seeds: list[Gold], seed: int) -> Iterator[Gold]:
                 waiting = [seed for seed in seeds for _ in range(_TIMES[seed.intent])]
                 rng.shuffle(waiting)
             search = varied(waiting.pop(), rng, values)
+            sort = search.id.rpartition("-")[0]
         else:
             search = made[sort](rng, values)
         count += 1
@@ -85,7 +86,9 @@ def card(made: list[Gold], seeds: int, held: int, seed: int) -> str:
     lengths = Counter(_length(s.query) for s in made)
     tools = Counter(call["tool"] for s in made for call in s.gold)
     facets = Counter(min(len(s.gold) - 1, 6) for s in made if s.intent == "criteria")
-    sorts = Counter(s.id.rpartition("-")[0] for s in made)
+    known = {name for name, _ in _SORTS}
+    named = (s.id.rpartition("-")[0] for s in made)
+    sorts = Counter(name if name in known else "written" for name in named)
     intents = Counter(s.intent for s in made)
     homes = sum(s.profile is not None for s in made)
     return "\n".join([

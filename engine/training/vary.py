@@ -144,8 +144,9 @@ def _counted(query: str, calls: list[Call], rng: Random) -> tuple[str, list[Call
     for at, call in enumerate(calls):
         if call["tool"] == "num_applicants" and rng.random() < 0.7:
             number = rng.randrange(2, 150)
-            swapped = re.sub(rf"(?<![\d.,]){call['maximum']}(?![\d.,])", str(number), query)
-            if swapped != query:
+            most = rf"(?<![\d.,]){call['maximum']}(?![\d.,])"
+            swapped, hits = re.subn(most, str(number), query)
+            if hits == 1:
                 query, new[at] = swapped, call | {"maximum": number}
         if call["tool"] == "salary" and rng.random() < 0.7:
             query, new[at] = _paid(query, call, rng)
@@ -160,6 +161,7 @@ def _paid(query: str, call: Call, rng: Random) -> tuple[str, Call]:
     bounds = {k: call[k] for k in ("minimum", "maximum") if call[k] is not None}
     factor = rng.choice((0.5, 0.6, 0.8, 0.9, 1.1, 1.2, 1.5, 2))
     new = dict(call)
+    found: list[tuple[re.Match[str], str]] = []
     for name, value in bounds.items():
         for scale in (1, 1_000, 100_000):
             hits = [m for m in _FIGURE.finditer(query)
@@ -168,14 +170,16 @@ def _paid(query: str, call: Call, rng: Random) -> tuple[str, Call]:
                 break
         else:
             return query, call
-        figure = hits[0]
-        typed = float(figure[1].replace(",", "")) * factor
+        figure = hits[0][1]
+        typed = float(figure.replace(",", "")) * factor
         typed = round(typed) if typed >= 5 else round(typed, 1)
-        shown = f"{typed:,.0f}" if "," in figure[1] else f"{typed:g}"
-        if "," not in figure[1] and typed >= 100_000:
+        shown = f"{typed:,.0f}" if "," in figure else f"{typed:g}"
+        if "," not in figure and typed >= 100_000:
             shown = str(int(typed))
         new[name] = round(float(shown.replace(",", "")) * scale, 2)
-        query = query[: figure.start()] + shown + query[figure.end() :]
+        found.append((hits[0], shown))
+    for match, shown in sorted(found, key=lambda one: -one[0].start()):
+        query = query[: match.start()] + shown + query[match.end() :]
     return query, new
 
 
@@ -220,7 +224,8 @@ def _another(
     for field, (_, now) in swaps.items():
         new[field] = now.title() if field == "title" else now
     if rng.random() < 0.5:
-        keep = {"title", "location", "seniority", "industry", "skills", "company"}
+        keep = {"title", "location", "seniority", "industry", "skills", "company", "past_titles",
+                "past_companies"}  # fmt: skip
         new |= {k: v for k, v in other.items() if k not in keep}
     changed = []
     for call in calls:

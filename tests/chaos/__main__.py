@@ -14,6 +14,7 @@ import argparse
 import logging
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -86,8 +87,8 @@ def strike(
         finish(world)
         world.output.settled()
         offsets.stop()
-        # Each fault may interrupt every worker's window, and what lies above the watermark.
-        most = (len(planned) + world.deaths) * (WINDOW + 64) * asked.workers
+        # Each fault may interrupt a window; what had ended is not answered again.
+        most = (len(planned) + world.deaths) * WINDOW
         verdict = judge(
             world.accepted, world.raw, world.output.dones, world.output.events,
             world.output.letters, offsets.seen, most, obeys=not asked.real,
@@ -117,6 +118,9 @@ def finish(world: World) -> None:
     for worker in world.workers:
         worker.expected = True
         worker.stop()
+    for extra in world.extra:
+        if (code := extra.ended()) not in (0, -signal.SIGKILL):
+            world.complain(f"{extra.name} ended with {code}")
 
 
 MOST_MIB = 700.0

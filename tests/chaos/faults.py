@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 
-from tests.chaos.world import World
+from tests.chaos.world import Worker, World
 
 Inject = Callable[[World, Random], None]
 
@@ -86,10 +86,14 @@ def out_of_memory(world: World, _: Random) -> None:
 def storm(world: World, rng: Random) -> None:
     """Members come and go faster than the group settles."""
     for _ in range(3):
-        world.join()
-        time.sleep(rng.uniform(0.5, 2.0))
-        extra = world.extra.pop()
+        extra = world.join()
+        until_assigned(extra)
+        time.sleep(rng.uniform(0.2, 1.5))
         (extra.kill if rng.random() < 0.5 else extra.quit)()
+
+
+def until_assigned(worker: Worker) -> None:
+    worker.until(lambda: worker.said("assigned [("), "it has partitions", 30.0)
 
 
 def engine(mark: str) -> Inject:
@@ -126,7 +130,7 @@ def rolling_restart(world: World, _: Random) -> None:
 
 def unwritable(world: World, rng: Random) -> None:
     """An output topic refuses everything for a while."""
-    topic = rng.choice([world.settings.done_topic, world.settings.routes["title"]])
+    topic = rng.choice([world.settings.done_topic, world.settings.routes["plan"]])
     world.configure(topic, "min.insync.replicas=4")  # of three: every write is refused
     time.sleep(rng.uniform(2, 5))
     world.configure(topic, "min.insync.replicas=2")

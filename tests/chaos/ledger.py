@@ -113,6 +113,13 @@ def judge(
         *_commits(accepted, raw, by_source, ended, letters, seen),
         *_traces(accepted, [*dones, *events]),
     ]
+    if not seen:
+        violations.append("the committed offsets were never read")
+    elif (left := _uncommitted(accepted, raw, seen[-1])) > 0:
+        violations.append(f"{left} records were not committed in the end")
+    well = sum(d[0].json()["status"] == "complete" for d in ended.values())
+    if well < 0.6 * len(accepted):
+        violations.append(f"only {well} of {len(accepted)} queries are complete")
     repeated = sum(len(d) - 1 for d in ended.values())
     if repeated > most_repeats:
         violations.append(f"{repeated} done events repeated; {most_repeats} may be")
@@ -167,15 +174,15 @@ def _events(
         for record in by_source.get(source, []):
             event = record.json()
             call = msgspec.json.encode(event["call"])
-            if first.setdefault(event["index"], call) != call and not obeys:
+            if first.setdefault(event["index"], call) != call:
                 yield f"{source}: event {event['index']} was repeated as another"
         if asked is None:
             continue
         if done["status"] != "failed" and sorted(first) != list(range(len(first))):
             yield f"{source}: the indexes are {sorted(first)}"
+        if done["status"] != "failed" and len(first) != done["events"]:
+            yield f"{source}: {len(first)} events, its {done['status']} event says {done['events']}"
         if done["status"] in ("complete", "denied"):
-            if len(first) < done["events"]:
-                yield f"{source}: {len(first)} events, its done event says {done['events']}"
             wanted = undisturbed(asked, done["profile"])
             made = [first[i] for i in range(min(done["events"], len(first)))]
             if obeys and done["status"] == "complete" and made != wanted:
@@ -235,6 +242,14 @@ def _commits(
                 late = any(r.offset >= end for r, end in zip(records, ends, strict=True))
                 if late or not records:
                     yield f"{source} was committed before it had ended"
+
+
+def _uncommitted(accepted: Mapping[str, Asked], raw: Sequence[str], last: Committed) -> int:
+    found = 0
+    for source in [*accepted, *raw]:
+        _, part, place = source.rsplit("/", 2)
+        found += int(place) >= last.offsets.get(int(part), 0)
+    return found
 
 
 def _firsts(events: Sequence[Got]) -> list[Got]:

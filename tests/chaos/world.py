@@ -60,6 +60,10 @@ class Worker(service.Service):
             self._log.close()
             self._log = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 # closed with the block
 
+    def kill(self) -> None:
+        self.expected = True
+        super().kill()
+
     def quit(self) -> None:
         """SIGTERM, without waiting for the end."""
         self.expected = True
@@ -101,9 +105,10 @@ class World:
             time.sleep(0.1)
         raise AssertionError("no worker runs")
 
-    def join(self) -> None:
+    def join(self) -> Worker:
         """One more worker for a while."""
         self.extra.append(self._started(f"extra-{time.monotonic_ns()}"))
+        return self.extra[-1]
 
     def ask(self, mark: str) -> None:
         """The next query bears the mark."""
@@ -293,5 +298,7 @@ class World:
             for at, worker in enumerate(self.workers):
                 if worker.process.poll() is None or self._over.is_set():
                     continue
+                if not worker.expected:
+                    self.complain(f"{worker.name} ended by itself: {worker.log()[-400:]}")
                 self.deaths += 1
                 self.workers[at] = self._started(f"{worker.name.split('.')[0]}.{self.deaths}")

@@ -183,6 +183,30 @@ def test_a_plan_that_stands_alone_costs_no_further_step(vllm: VllmModel, run: Ru
         assert ending.output_tokens == len(pieces)
 
 
+def test_a_broken_off_answer_is_gone_on_with(vllm: VllmModel, run: Run) -> None:
+    """From any place, what follows is valid; and mostly what would have been said anyway."""
+    queries = ["senior nurses in leeds, part time", "jobs near me", "hotel jobs in lyon 100k+"]
+
+    async def calls(query: str, said: list[Call]) -> list[Call]:
+        items = [item async for item in answer(vllm, query, PROFILE, said)]
+        assert not any(isinstance(i, Dropped) and i.reason == "out_of_place" for i in items)
+        assert isinstance(items[-1], Usage)
+        return [item for item in items if isinstance(item, Call)]
+
+    async def scene() -> list[bool]:
+        same = []
+        for query in queries:
+            whole = await calls(query, [])
+            for at in range(1, len(whole) + 1):
+                rest = await calls(query, whole[:at])
+                same.append(whole[:at] + rest == whole)
+        return same
+
+    same = run(scene())
+    assert len(same) > len(queries)
+    assert sum(same) > len(same) / 2
+
+
 def test_a_prompt_that_is_too_long_is_an_outcome(vllm: VllmModel, run: Run) -> None:
     with pytest.raises(EngineError, match="tokens") as caught:
         run(all_of(vllm, "🙂" * 4_000))

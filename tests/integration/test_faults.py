@@ -5,6 +5,7 @@ small for an event. Out: a done event for every query, repeats only where the co
 """
 
 import signal
+import tempfile
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -61,6 +62,38 @@ def test_killed_and_started_again(kafka_world: NewWorld) -> None:
         check_all_answered(output, 60)
     assert repeats(output) <= 2 * (span + window)
     assert world.committed() == 60
+
+
+def test_what_another_model_had_begun_is_known_from_the_topics(kafka_world: NewWorld) -> None:
+    """Killed between two events; the next worker has another engine and cannot go on."""
+    world = kafka_world(
+        window=4, stub_delay_ms=4_000, commit_interval_ms=100, session_timeout_ms=SESSION_MS,
+        partitions=1,
+    ).create()  # fmt: skip
+    with world.output() as output:
+        with world.service() as service:
+            service.until_ready()
+            world.publish(queries(0, 1))
+            output.until(lambda out: len(out.dones) == 1, "one done", 60.0)
+            world.publish(queries(1, 5))
+            output.until(lambda out: len(out.events) >= 4 + 8, "two events of each")
+            service.kill()
+        ended = {f"q{n}" for n in range(1)}
+        begun = {q: len(events) for q, events in output.by_query().items() if q not in ended}
+        with tempfile.TemporaryDirectory() as folder:
+            other = Service(
+                world.environment | {"CHAOS_FOLDER": folder}, ("-m", "tests.chaos.worker")
+            )
+            with other as service:
+                output.until_ended(5, 60.0).settled()
+                assert service.metric("tagstream_replay_unread") == 0
+                service.stop()
+    assert output.statuses() == {"q0": "complete"} | dict.fromkeys(begun, "partial")
+    for record in output.dones:
+        done = record.json()
+        if done["query_id"] in begun:
+            assert done["events"] == begun[done["query_id"]]
+            assert "stub@1" in done["reason"]
 
 
 def test_a_member_comes_and_a_member_goes(kafka_world: NewWorld) -> None:

@@ -6,9 +6,10 @@ import subprocess
 import sys
 from typing import Any
 
+from infra.settings import PREFIX
 from tests.integration.conftest import NewWorld
 from tests.integration.output import Sent, search
-from tests.service import PREFIX, World
+from tests.service import World
 
 TRACE = "00-" + "ab" * 16 + "-" + "1" * 16 + "-01"
 

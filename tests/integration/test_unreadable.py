@@ -53,3 +53,17 @@ def test_header_name_that_is_not_utf8(kafka_world: NewWorld) -> None:
     ]
     assert {letter.headers["tagstream-error-class"] for letter in output.letters} == {b"Unreadable"}
     assert new.committed() == 4
+
+
+def test_other_partitions_lose_nothing_by_it(kafka_world: NewWorld) -> None:
+    """What was fetched together with it is fetched again."""
+    new = kafka_world(partitions=2, window=4).create()
+    new.publish([search(f"q{n}") for n in range(12)], 1)
+    asyncio.run(publish_unreadable(new.settings))
+    with new.output() as output, new.service() as service:
+        output.until_ended(12 + 3, 60.0)
+        service.stop()
+        output.settled()
+    assert sorted(output.statuses()) == sorted(["a", *(f"q{n}" for n in range(12))])
+    assert set(output.done_counts().values()) == {1}
+    assert new.committed() == 15
