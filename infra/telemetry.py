@@ -5,9 +5,11 @@ what happens. Without an exporter and without a port nothing is recorded. Query 
 profiles appear nowhere unless `personal_data` says so.
 """
 
+import atexit
 import logging
 import os
 import sys
+import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +30,10 @@ from consumers.deliveries import Delivery
 from engine.answer import Usage
 from infra.settings import Settings
 from schemas.events import Done
+
+log = logging.getLogger(__name__)
+_FLUSH_S = 5.0
+_providers: list[TracerProvider | MeterProvider] = []
 
 MILLISECONDS = (5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1_200, 2_000, 5_000)
 
@@ -277,7 +283,9 @@ def set_up(settings: Settings, spans: SpanExporter | None = None) -> Telemetry:
 
         readers.append(PrometheusMetricReader())
     if readers:
-        metrics.set_meter_provider(MeterProvider(readers, _resource(settings)))
+        meters = MeterProvider(readers, _resource(settings), shutdown_on_exit=False)
+        metrics.set_meter_provider(meters)
+        _providers.append(meters)
     return Telemetry(tracing, settings.personal_data, settings.group, metering=bool(readers))
 
 
@@ -287,7 +295,8 @@ def trace_spans(settings: Settings, spans: SpanExporter | None = None) -> bool:
         return True
     if _off() or not (spans or _exports("TRACES")):
         return False
-    provider = TracerProvider(resource=_resource(settings))
+    provider = TracerProvider(resource=_resource(settings), shutdown_on_exit=False)
+    _providers.append(provider)
     provider.add_span_processor(BatchSpanProcessor(spans or _span_exporter()))
     trace.set_tracer_provider(provider)
     return True
@@ -310,10 +319,27 @@ def _resource(settings: Settings) -> Resource:
 
 
 def shut_down() -> None:
-    """Flushes what is buffered."""
-    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
-        if isinstance(provider, TracerProvider | MeterProvider):
+    """Flushes what is buffered, once; a collector that hangs holds the end up for a moment only."""
+    providers, _providers[:] = list(_providers), []
+
+    def flush() -> None:
+        for provider in providers:
             provider.shutdown()
+
+    flushing = threading.Thread(target=flush, daemon=True)
+    if providers:
+        flushing.start()
+        flushing.join(_FLUSH_S)
+    if flushing.is_alive():
+        log.warning("the collector does not answer: the last spans and metrics are lost")
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # a full disk, a closed pipe: no reason to end with an error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+atexit.register(shut_down)
 
 
 def _span_exporter() -> SpanExporter:

@@ -117,7 +117,10 @@ def finish(world: World) -> None:
             world.complain(f"{worker.name} holds {memory:.0f} MiB")
     for worker in world.workers:
         worker.expected = True
-        worker.stop()
+        try:
+            worker.stop()
+        except AssertionError as error:
+            world.complain(f"{worker.name} after SIGTERM: {error}")
     for extra in world.extra:
         if (code := extra.ended()) not in (0, -signal.SIGKILL):
             world.complain(f"{extra.name} ended with {code}")
