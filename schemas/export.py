@@ -72,6 +72,7 @@ class DeadLetterHeaders(TraceHeaders, frozen=True, kw_only=True, rename="kebab")
     tagstream_error_kind: Kind
     tagstream_error_class: str
     tagstream_error_message: str
+    tagstream_attempts: Annotated[str, Meta(description="How often it was tried: a number.")]
     tagstream_source: Source
     tagstream_value: (
         Annotated[str, Meta(description="Only where the value was too large to be kept.")]

@@ -56,7 +56,7 @@ def overload(world: World, service: Service, output: Output) -> dict[str, list[d
         if not done["query_id"].startswith("warm"):
             found.setdefault(done["status"], []).append(done)
     assert sum(map(len, found.values())) == count, Counter(map(len, found.values()))
-    assert world.committed() == count + WINDOW
+    eventually(lambda: world.committed() == count + WINDOW, "all is committed")
     return found
 
 
