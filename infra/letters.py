@@ -15,9 +15,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from consumers.published import partitions
+from infra.service import producing
 from infra.settings import Settings
 from infra.traffic import TrafficError
-from producers.kafka import EventProducer, Message, ProducerSettings, TooLarge
+from producers.kafka import EventProducer, Message, TooLarge
 from schemas.failures import ATTEMPTS, attempts
 
 _POLL_MS = 200
@@ -117,14 +118,7 @@ async def redrive(
     Raises `TrafficError`.
     """
     count = 0
-    producer = EventProducer(
-        ProducerSettings(
-            client=settings.kafka_client(),
-            idempotence=settings.kafka_idempotence,
-            io_timeout_ms=settings.kafka_io_timeout_ms,
-            max_record_bytes=settings.kafka_max_record_bytes,
-        )
-    )
+    producer = EventProducer(producing(settings))
     found = [letter async for letter in letters(settings, wanted)]
     await producer.start()
     try:

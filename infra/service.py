@@ -178,15 +178,7 @@ async def _start(
     making: contextlib.AbstractAsyncContextManager[Model],
 ) -> tuple[Model, Baseline | None, EventProducer, Profiles]:
     _check_addresses(settings)
-    producer = EventProducer(
-        ProducerSettings(
-            client=settings.kafka_client(),
-            idempotence=settings.kafka_idempotence,
-            linger_ms=settings.kafka_linger_ms,
-            io_timeout_ms=settings.kafka_io_timeout_ms,
-            max_record_bytes=settings.kafka_max_record_bytes,
-        )
-    )
+    producer = EventProducer(producing(settings))
     profiles = Profiles(
         ProfileSettings(
             url=settings.redis_url,
@@ -254,6 +246,17 @@ def _consuming(settings: Settings) -> ConsumerSettings:
         client=settings.kafka_client(),
         io_timeout_ms=settings.kafka_io_timeout_ms,
         **{name: getattr(settings, name) for name in same},
+    )
+
+
+def producing(settings: Settings) -> ProducerSettings:
+    """How this service's events, and what is redriven, are sent."""
+    return ProducerSettings(
+        client=settings.kafka_client(),
+        idempotence=settings.kafka_idempotence,
+        linger_ms=settings.kafka_linger_ms,
+        io_timeout_ms=settings.kafka_io_timeout_ms,
+        max_record_bytes=settings.kafka_max_record_bytes,
     )
 
 

@@ -15,7 +15,7 @@ from engine.model import EngineSettings, VllmModel
 from engine.prompt import render
 from engine.stub import StubModel
 from engine.supervisor import Engine, Supervised
-from engine.weights import WeightsError, prepare
+from engine.weights import prepare
 from schemas.profiles import Profile
 from schemas.tools import Call, Plan
 from tests.contracts.injections import INJECTIONS
@@ -51,10 +51,7 @@ def run() -> Iterator[Run]:
 def vllm(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmModel]:
     pytest.importorskip("vllm")
     cache: Path = tmp_path_factory.mktemp("models")
-    try:
-        checkpoint = prepare("tagstream", cache, "int8", lambda _: None)
-    except WeightsError as error:
-        pytest.skip(str(error))
+    checkpoint = prepare("tagstream", cache, "int8", lambda _: None)
     model = VllmModel(
         EngineSettings(
             path=str(checkpoint.path), name=checkpoint.name, cache=cache, eager=True,
