@@ -224,6 +224,10 @@ class Service:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:  # pytest shows it with the failure
             print(f"exit code {self.process.poll()}; the log ends:\n{self.log()[-6_000:]}")
+        self.close()
+
+    def close(self) -> None:
+        """It runs no more, and its log is gone."""
         if self._process and self._process.poll() is None:
             self._process.kill()
             self._process.wait()

@@ -232,10 +232,10 @@ class World:
     def __exit__(self, *_: object) -> None:
         self._ending.set()
         self._over.set()
+        for thread in getattr(self, "_threads", []):
+            thread.join(60)
         for worker in [*getattr(self, "workers", []), *self.extra]:
-            worker.expected = True
-            if worker.process.poll() is None:
-                worker.kill()
+            worker.close()
         self._parts.close()
 
     # --- threads ------------------------------------------------------------------------
@@ -300,5 +300,6 @@ class World:
                     continue
                 if not worker.expected:
                     self.complain(f"{worker.name} ended by itself: {worker.log()[-400:]}")
+                worker.close()
                 self.deaths += 1
                 self.workers[at] = self._started(f"{worker.name.split('.')[0]}.{self.deaths}")

@@ -140,7 +140,8 @@ class Kafka:
                     "--add-scram",
                     f"{properties.MECHANISM}=[name={user},password={password}]",
                 ]
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # A leading dash would be read as an option, so the alphabet has none.
+        cluster = base64.b64encode(uuid.uuid4().bytes, b"_0").decode().rstrip("=")
         for broker in self.brokers:
             own = properties.cluster(seats, broker.seat, self._folder)
             broker.config.write_text(properties.text(own | common | self._extra))
