@@ -11,6 +11,7 @@ from contextlib import aclosing
 import msgspec
 
 from engine.decoder import Decoder, Dropped
+from engine.draft import draft
 from engine.generation import Ending, Model, Piece
 from engine.language import continuation, grammar, write
 from engine.prompt import continued, render
@@ -61,7 +62,8 @@ async def answer(
         rules.judge(call)
         rules.wants_profile = False
     usage = Usage()
-    prompt = render(query, profile.location if profile else None)
+    home = profile.location if profile else None
+    prompt = render(query, draft(query, home) if model.corrects else ())
     requests = _rest(prompt, profile, said) if said else [(prompt, FIRST)]
     while requests:
         decoder = Decoder()

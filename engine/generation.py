@@ -49,6 +49,10 @@ class Model(Protocol):
     def name(self) -> str:
         """Name and revision of the weights, as the events say it."""
 
+    @property
+    def corrects(self) -> bool:
+        """Whether it was tuned on prompts that begin with a draft of the answer."""
+
     def generate(self, prompt: str, grammar: str) -> AsyncGenerator[Piece | Ending]:
         """Pieces as they are generated, then one `Ending`.
 

@@ -40,6 +40,10 @@ class VllmModel:
     def name(self) -> str:
         return self._settings.name
 
+    @property
+    def corrects(self) -> bool:
+        return self._stepper is not None and self._stepper.tuned
+
     async def start(self) -> None:
         """Loads, compiles and warms up; raises `EngineDown` if it cannot.
 

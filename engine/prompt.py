@@ -1,13 +1,16 @@
 """The prompt: the same text in training, evaluation and serving.
 
-In: the query, the place it is asked from, and, on demand, the profile. Out: text that
-the answer continues. Always holds: one line each; nothing a searcher or a profile says
-becomes an added token (but `000`) or a special one; the query is never trimmed, a profile
-is, in a fixed order.
+In: the query, a draft of the answer, and, on demand, the profile. Out: text that the answer
+continues. Always holds: one line each; nothing a searcher or a profile says becomes an added
+token (but `000`) or a special one; the query is never trimmed, a profile is, in a fixed order.
 """
 
 import re
+from collections.abc import Iterable
 
+import msgspec
+
+from engine.draft import FIELDS
 from engine.language import PLAN_SELF_REFERENCE, write
 from schemas.profiles import Profile
 from schemas.tools import (
@@ -28,7 +31,6 @@ from schemas.tools import (
     Workplace,
 )
 
-MAX_LOCATION = 80
 MAX_PROFILE = 480
 """Characters; what does not fit is left out, from the end of the order below."""
 
@@ -46,11 +48,17 @@ def plain(text: str) -> str:
     return _TAG.sub("< ", " ".join(text.split()).translate(_JSON))
 
 
-def render(query: str, location: str | None = None) -> str:
-    """The first request: the query, and the place it is asked from if it is known."""
-    place = plain(location or "")[:MAX_LOCATION].rstrip()
+def render(query: str, draft: Iterable[Call] = ()) -> str:
+    """The first request: what rules made of the query, as an answer has it, and the query."""
     query = query.lower() if query.isupper() else query  # capitals alone say nothing
-    return f"Search: {plain(query)}\n" + (f"From: {place}\n" if place else "")
+    return write(_plainly(call) for call in draft) + f"Search: {plain(query)}\n"
+
+
+def _plainly(call: Call) -> Call:
+    field = FIELDS.get(type(call))
+    if field is None:
+        return call
+    return msgspec.structs.replace(call, **{field: plain(getattr(call, field))})
 
 
 def continued(first: str, profile: Profile | None) -> str:
@@ -90,22 +98,22 @@ def instructions(end: str, *, examples: bool = True) -> str:
     if not examples:
         return title
     query, member, calls = _REFERRING
-    shown = [continued(render(query, member.location), member) + write(calls)]
-    shown += [render(query, place) + write(calls) for query, place, calls in _EXAMPLES]
+    shown = [continued(render(query), member) + write(calls)]
+    shown += [render(query) + write(calls) for query, calls in _EXAMPLES]
     return title + "".join(f"{example}{end}\n" for example in shown)
 
 
-_EXAMPLES: list[tuple[str, str | None, list[Call]]] = [
-    ("forklift driver hamburg", None, [
+_EXAMPLES: list[tuple[str, list[Call]]] = [
+    ("forklift driver hamburg", [
         Plan("criteria"), Title("forklift driver"), Location("Hamburg")]),
-    ("senior data analysts at Spotify, remote, 90k+", "Lyon, France", [
+    ("senior data analysts at Spotify, remote, 90k+", [
         Plan("criteria"), Title("data analyst"), Company("Spotify"), Workplace("remote"),
         Seniority("mid_senior"), Salary(minimum=90_000)]),
-    ("how tall is the eiffel tower", None, [Plan("non_job")]),
-    ("hotel jobs speaking arabic easy apply", "Tunis, Tunisia", [
+    ("how tall is the eiffel tower", [Plan("non_job")]),
+    ("hotel jobs speaking arabic easy apply", [
         Plan("criteria"), Industry(IndustryName("Hospitality")), Skill("Arabic"), EasyApply(),
         Suggest("industry", (IndustryName("Travel and Tourism"),))]),
-    ("i will burn your office down", None, [Plan("trust_violation"), Policy("violence")]),
+    ("i will burn your office down", [Plan("trust_violation"), Policy("violence")]),
 ]  # fmt: skip
 _REFERRING: tuple[str, Profile, list[Call]] = (
     "jobs like mine",

@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from engine.answer import FIRST, WITH_PROFILE, WITHOUT_PROFILE
+from engine.draft import draft
 from engine.generation import Ending, EngineError
 from engine.language import added_tokens, write
 from engine.prompt import instructions, render
@@ -136,8 +137,8 @@ class Stepper:
         self._engine = self._made()
         self._tokenizer: Any = self._engine.get_tokenizer()
         vocabulary = self._tokenizer.get_vocab()
-        tuned = all(token in vocabulary for token in added_tokens())
-        self._prefix = [] if tuned else self._instructions()
+        self.tuned = all(token in vocabulary for token in added_tokens())
+        self._prefix = [] if self.tuned else self._instructions()
         self._warm_up()
 
     @property
@@ -225,7 +226,8 @@ class Stepper:
         now = time.monotonic()
         for grammar in (FIRST, WITH_PROFILE, WITHOUT_PROFILE):
             for words in ("warehouse jobs", "nurse", "python developer in berlin, remote"):
-                self._waiting.append(Ask(words + grammar, render(words), grammar, now))
+                prompt = render(words, draft(words) if self.tuned else ())
+                self._waiting.append(Ask(words + grammar, prompt, grammar, now))
             self._begin()
             # A grammar is compiled beside the steps: until it is, they do nothing.
             while any(run.output_tokens < WARM_UP_TOKENS for run in self._running.values()):

@@ -18,6 +18,7 @@ class StubModel:
     """A `Model` of four calls, each after a quarter of `delay_ms`."""
 
     name = "stub@1"
+    corrects = False
 
     def __init__(self, delay_ms: float = 0.0) -> None:
         self._pause = delay_ms / 1_000 / len(_CALLS)

@@ -62,6 +62,7 @@ class Supervised:
         self._clock, self._sleep, self._chance = clock, sleep, chance
         self._engine: Engine | None = None
         self._name = ""
+        self._corrects = False
         self._why = "the engine is not up yet"
         self._admitted = 0
         self._waits: set[asyncio.Timeout] = set()
@@ -75,6 +76,10 @@ class Supervised:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def corrects(self) -> bool:
+        return self._corrects
 
     @property
     def healthy(self) -> bool:
@@ -208,7 +213,7 @@ class Supervised:
             log.warning("the engine did not close: %s", error or type(error).__name__)
 
     def _take(self, engine: Engine) -> None:
-        self._engine, self._name = engine, engine.name
+        self._engine, self._name, self._corrects = engine, engine.name, engine.corrects
 
     def _backoff(self) -> float:
         """Doubles with every start that no generation has outlived; half of it is chance."""

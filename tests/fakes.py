@@ -72,6 +72,7 @@ class Script:
     """
 
     name = "script@1"
+    corrects = False
 
     def __init__(self, *scripts: Sequence[str | float | Ending | Exception]) -> None:
         self._scripts = scripts

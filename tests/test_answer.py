@@ -43,6 +43,7 @@ class Spoken:
     """A model that says the given texts, a request each, and notes what it was asked."""
 
     name = "spoken@1"
+    corrects = False
 
     def __init__(self, *says: str, ending: Ending = ENDING, error: EngineError | None = None):
         self._says = list(says)
@@ -93,7 +94,7 @@ def test_a_criteria_answer_is_one_request() -> None:
     model = Spoken(write(said))
     *items, usage = heard(model, PROFILE)
     assert items == said
-    assert model.asked == [(render("a query", "Leeds"), FIRST)]
+    assert model.asked == [(render("a query"), FIRST)]
     assert usage == Usage(
         requests=1, prompt_tokens=10, cached_tokens=4, output_tokens=3,
         queued_ms=1, first_token_ms=2,
@@ -105,7 +106,7 @@ def test_self_reference_asks_again_with_the_profile() -> None:
     model = Spoken(write([SELF]), write(rest))
     *items, usage = heard(model, PROFILE)
     assert items == [SELF, *rest]
-    first = render("a query", "Leeds")
+    first = render("a query")
     assert model.asked == [(first, FIRST), (continued(first, PROFILE), WITH_PROFILE)]
     assert "title=nurse" in model.asked[1][0]
     assert usage == Usage(
@@ -180,13 +181,13 @@ def test_a_broken_off_answer_goes_on_from_its_text() -> None:
     *items, usage = heard(model, PROFILE, [CRITERIA, TITLE])
     assert items == [Location("Leeds"), Dropped("repeat", "Location", "")]
     ((prompt, _),) = model.asked
-    assert prompt == render("a query", "Leeds") + write([CRITERIA, TITLE])
+    assert prompt == render("a query") + write([CRITERIA, TITLE])
     assert isinstance(usage, Usage)
     assert usage.complete
 
 
 def test_a_broken_off_self_reference_goes_on_in_its_second_request() -> None:
-    first = render("a query", "Leeds")
+    first = render("a query")
     after_plan, after_rewrite = Spoken(write([REWRITE, TITLE])), Spoken(write([TITLE]))
     assert heard(after_plan, PROFILE, [SELF])[:-1] == [REWRITE, TITLE]
     assert after_plan.asked == [(continued(first, PROFILE), WITH_PROFILE)]

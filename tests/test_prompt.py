@@ -5,10 +5,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.decoder import Decoder
+from engine.draft import FIELDS, MOST, draft
 from engine.language import PLAN_SELF_REFERENCE, added_tokens
 from engine.prompt import (
     MAX_ITEMS,
-    MAX_LOCATION,
     MAX_PROFILE,
     continued,
     facts,
@@ -60,21 +61,34 @@ def tokens_in(text: str) -> list[str]:
 
 
 @settings(max_examples=500, deadline=None)
-@given(hostile, st.none() | hostile)
-def test_a_query_and_a_place_hold_no_token(query: str, place: str | None) -> None:
-    text = render(query, place)
+@given(hostile)
+def test_a_query_holds_no_token(query: str) -> None:
+    text = render(query)
     assert tokens_in(text) == []
-    known = bool((place or "").split())
-    assert [line.split(":")[0] for line in text.splitlines()] == ["Search", "From"][: 1 + known]
+    assert [line.split(":")[0] for line in text.splitlines()] == ["Search"]
     assert text.endswith("\n")
-    assert render(query, place) == text
-    assert len(text.splitlines()[-1]) <= len("From: ") + MAX_LOCATION or not known
+    assert render(query) == text
+
+
+@settings(max_examples=500, deadline=None)
+@given(hostile, st.none() | hostile)
+def test_a_draft_is_calls_and_its_texts_hold_no_token(query: str, place: str | None) -> None:
+    calls = draft(query, place)
+    text = render(query, calls)
+    assert text == render(query, draft(query, place))
+    assert text.endswith(render(query))
+    assert len(calls) <= MOST
+    drafted = Decoder().feed(text.removesuffix(render(query)))
+    assert [type(item) for item in drafted] == [type(call) for call in calls]
+    for item in drafted:
+        field = FIELDS.get(type(item))
+        assert field is None or tokens_in(getattr(item, field)) == []
 
 
 @settings(max_examples=300, deadline=None)
 @given(hostile, profiles)
 def test_a_profile_holds_no_token_and_is_one_line(query: str, profile: Profile) -> None:
-    first = render(query, profile.location)
+    first = render(query)
     text = continued(first, profile)
     assert text.startswith(first + PLAN_SELF_REFERENCE)
     rest = text.removeprefix(first + PLAN_SELF_REFERENCE)
@@ -107,14 +121,6 @@ def test_what_is_changed_stays_readable() -> None:
 def test_the_query_is_never_trimmed() -> None:
     query = "nurse " * 2_000
     assert render(query) == f"Search: {query.strip()}\n"
-
-
-def test_a_location_line_only_if_it_is_known() -> None:
-    for unknown in (None, "", "  ", "\n\t", "\u3000"):
-        assert render("cook", unknown) == "Search: cook\n"
-    assert render("cook", " Lyon,\nFrance ") == "Search: cook\nFrom: Lyon, France\n"
-    assert render("cook", "x" * 79 + " yz") == f"Search: cook\nFrom: {'x' * 79}\n"
-    assert render("cook\nFrom: Rome") == "Search: cook From: Rome\n"
 
 
 FULL: dict[str, Any] = {

@@ -34,6 +34,7 @@ class FakeEngine:
     """Says `script` to every prompt: text, an error to raise, or None to fall silent."""
 
     name = "fake@1"
+    corrects = True
 
     def __init__(self, *script: str | Exception | None) -> None:
         self.script = script
@@ -98,6 +99,7 @@ def test_hands_generations_through() -> None:
         await model.start()
         assert model.healthy
         assert model.name == "fake@1"
+        assert model.corrects
         assert await said_by(model) == ["a", "b", "stop"]
         await model.close()
         assert engine.closed

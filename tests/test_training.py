@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from engine import delta
 from engine.decoder import Decoder, Dropped
+from engine.draft import draft
 from engine.evaluation.gold import Gold
 from engine.language import PLAN_SELF_REFERENCE, added_tokens
 from engine.prompt import continued, render
@@ -125,7 +126,7 @@ def test_a_sample_is_what_serving_writes_and_decodes() -> None:
     )
     made = sample(search)
     person = Profile(member_id="", title="Nurse", location="Leeds")
-    first = render("near me", "Leeds")
+    first = render("near me", draft("near me", "Leeds"))
     text = "".join(text for text, _ in made.stretches)
     assert text.startswith(continued(first, person))
     assert made.task == "rewriting"

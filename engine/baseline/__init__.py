@@ -67,19 +67,29 @@ def load() -> None:
 
 def tag(query: str, location: str | None = None) -> list[Call]:
     """The calls for a query; `location` is the one of the member's profile."""
+    calls = sketch(query, location)
+    match calls[0]:
+        case Plan("trust_violation"):
+            return calls[:2]
+        case Plan("non_job"):
+            return calls[:1]
+    return calls
+
+
+def sketch(query: str, location: str | None = None) -> list[Call]:
+    """As `tag`, with what was read of a search for no job, or against the rules, besides."""
     page = read(query)
     broken = category(page.folded)
-    if broken is not None:
-        return [Plan("trust_violation"), Policy(broken)]
-    if is_junk(page):
-        return [Plan("non_job")]
+    junk = is_junk(page)
     mend(page)
     no_search = is_no_search(page)
     calls, by_itself, about_self = _read(page, location)
-    if about_self and not (no_search and not names_search(page)):
+    if broken is not None:
+        return [Plan("trust_violation"), Policy(broken), *calls]
+    if about_self and not junk and not (no_search and not names_search(page)):
         return [Plan("self_reference"), *calls]
-    if no_search or not _is_search(page, calls, by_itself):
-        return [Plan("non_job")]
+    if junk or no_search or not _is_search(page, calls, by_itself):
+        return [Plan("non_job"), *calls]
     return [Plan("criteria"), *calls]
 
 

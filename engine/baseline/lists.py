@@ -1,6 +1,6 @@
 """Word lists and the matching of phrases.
 
-In: the files of `engine/baseline/lists` (one entry a line; `#` opens a comment line).
+In: the files of `engine/baseline/lists` (an entry or a row a line; `#` opens a comment line).
 Out: tuples, pairs and `Phrases`. Always: the same words are found in a list and in a query,
 since both go through `words`; a look-up tries only as many words as some phrase has.
 """
@@ -119,6 +119,14 @@ def lines(name: str) -> tuple[str, ...]:
     return tuple(
         line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")
     )
+
+
+@cache
+def table(name: str) -> tuple[tuple[str, ...], ...]:
+    """The rows of a list with columns."""
+    text = files("engine.baseline").joinpath("lists", f"{name}.tsv").read_text("utf-8")
+    rows = (line.split("\t") for line in text.splitlines() if line and not line.startswith("#"))
+    return tuple(tuple(row) for row in rows)
 
 
 @cache

@@ -13,7 +13,7 @@ from engine.baseline.location import settled
 from engine.evaluation.gold import ORDER, Gold
 from engine.training import sources
 from engine.training.noise import cased, misspelt, ornamented
-from engine.training.parts import KINDS, Call, Part, Pool, bare_title, plural
+from engine.training.parts import KINDS, Call, Part, Pool, bare_title, plural, unsure_pay
 from schemas.tools import INDUSTRIES, Level
 
 _CRITERIA: Call = {"tool": "plan", "intent": "criteria"}
@@ -55,6 +55,8 @@ def criteria(rng: Random, pool: Pool) -> Gold:
     parts = [(kind, _placed(part, home) if kind == "location" else part) for kind, part in parts]
     query = _said(rng, parts)
     calls = [call for _, part in parts for call in part.calls]
+    if unsure_pay(query, calls):
+        return criteria(rng, pool)
     known = all(part.known or not part.calls for _, part in parts)
     query = _typed(rng, query, 0.2 if known else 0.03)
     return _gold(query, [_CRITERIA, *calls], home)

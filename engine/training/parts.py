@@ -6,14 +6,15 @@ the part could be mended by somebody who knows the language.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from random import Random
 from typing import Any
 
 import msgspec
 
-from engine.baseline.lists import fold, lines
+from engine.baseline.lists import fold, lines, words
+from engine.baseline.places import gazetteer
 from engine.training import sources
 
 Call = dict[str, Any]
@@ -63,9 +64,13 @@ def bare_title(rng: Random, pool: Pool) -> Part:
         if len(drawn.calls) > 1:
             return Part(drawn.text.lower(), drawn.calls)
         value, known = drawn.text.lower(), False
-    text = plural(value) if rng.random() < 0.16 and value.isascii() and value.islower() else value
+    person = value.isascii() and value.islower() and not value.endswith(_FUNCTION)
+    text = plural(value) if person and rng.random() < 0.16 else value
     return Part(text, ({"tool": "title", "title": value},), known)
 
+
+_FUNCTION = ("ing", "ics", "ment", "logy", "ance", "care", "work", "ity", "tion", "ship", "sales")
+"""How titles end that name what is done, not who does it."""
 
 _BEFORE = (
     ("senior", "mid_senior"), ("senior", "mid_senior"), ("sr", "mid_senior"),
@@ -244,12 +249,12 @@ def skill(rng: Random, pool: Pool) -> Part:
 
 def industry(rng: Random, _: Pool) -> Part:
     """Words that name an industry; the suggestion follows from the calls."""
-    words, key = rng.choice(sources.sectors())
+    text, key = rng.choice(sources.sectors())
     if rng.random() < 0.25:
-        words = rng.choice(("{} industry", "{} sector", "the {} industry", "{} companies")).format(
-            key.lower() if rng.random() < 0.7 else words.removesuffix(" industry")
+        text = rng.choice(("{} industry", "{} sector", "the {} industry", "{} companies")).format(
+            key.lower() if rng.random() < 0.7 else text.removesuffix(" industry")
         )
-    return Part(words, ({"tool": "industry", "industry": key},), True)
+    return Part(text, ({"tool": "industry", "industry": key},), True)
 
 
 _WORKPLACES = {
@@ -421,6 +426,21 @@ def salary(rng: Random, _: Pool) -> Part:
     dash = " and " if between else dash
     text = f"{between}{symbol}{first}{dash}{again}{figure(high)}{after}{said}"
     return _pay(text, low, high, currency, period)
+
+
+_OTHER_DOLLARS = frozenset(("CA", "AU", "NZ", "SG", "HK"))
+
+
+def unsure_pay(query: str, calls: Iterable[Call]) -> bool:
+    """Whether "$" stands beside a place where it may be another dollar than that of the USA."""
+    names = [call["location"].partition(",")[0] for call in calls if call["tool"] == "location"]
+    places = [gazetteer().places.entries.get(" ".join(words(name))) for name in names]
+    countries = {
+        place.region.country if place.region else place.cities[0].country
+        for place in places
+        if place and (place.region or place.cities)
+    }
+    return "$" in query and bool(countries & _OTHER_DOLLARS)
 
 
 def _millions(rng: Random) -> Part:

@@ -4,12 +4,13 @@ In: a `Gold`. Out: a `Sample`, stretches of text of which some are learned, and 
 holds: what is not learned is what serving writes, what is learned is what serving decodes.
 """
 
-import re
+from random import Random
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from engine.evaluation.gold import TEXT, Gold
+from engine.draft import FIELDS, as_typed, draft
+from engine.evaluation.gold import Gold
 from engine.language import PLAN_SELF_REFERENCE, added_tokens, write
 from engine.prompt import continued, render
 from engine.training.vary import canonical
@@ -20,7 +21,6 @@ Task = Literal["planning", "tagging", "rewriting", "suggestion"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 MOST_SUGGESTIONS = 3
-_WORD = re.compile(r"[^\W_]+")
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -32,11 +32,18 @@ class Sample(msgspec.Struct, frozen=True):
     tools: tuple[str, ...]
 
 
-def sample(search: Gold) -> Sample:
-    """Raises `msgspec.ValidationError` if a call does not fit the schema."""
+def sample(search: Gold, lacking: float = 0.0) -> Sample:
+    """Raises `msgspec.ValidationError` if a call does not fit the schema.
+
+    `lacking` is the share of its names that the draft loses, as lists lack many in life: made-up
+    searches are made of the very lists.
+    """
     calls = answer(search)
     person = _profile(search.profile)
-    first = render(search.query, person.location if person else None)
+    chance = Random(search.id)
+    found = draft(search.query, person.location if person else None)
+    known = [c for c in found if type(c) not in FIELDS or chance.random() >= lacking]
+    first = render(search.query, known)
     stretches: tuple[tuple[str, bool], ...]
     if search.intent == "self_reference":
         second = continued(first, person).removeprefix(first + PLAN_SELF_REFERENCE)
@@ -63,29 +70,10 @@ def answer(search: Gold) -> list[Call]:
         if plain["tool"] == "suggest":
             calls += _suggested(calls)
         else:
-            calls.append(msgspec.convert(_as_typed(_whole(plain), search), Call))
+            call = msgspec.convert(_whole(plain), Call)
+            typed = search.intent != "self_reference"
+            calls.append(as_typed(call, search.query) if typed else call)
     return calls
-
-
-def _as_typed(plain: dict[str, Any], search: Gold) -> dict[str, Any]:
-    """A text value in the case of the query: case does not count, and copying is learnt sooner.
-
-    Words that do not stand in the query are in lower case if it is, but for what comes after
-    a comma: a region, which is written as in the profile.
-    """
-    field = TEXT.get(plain["tool"])
-    if field is None or search.intent == "self_reference":
-        return plain
-    query = search.query.lower() if search.query.isupper() else search.query
-    typed = {word.lower(): word for word in reversed(_WORD.findall(query))}
-    head, comma, region = plain[field].partition(",")
-    lower = query == query.lower()
-
-    def word(match: re.Match[str]) -> str:
-        known = typed.get(match[0].lower())
-        return known or (match[0].lower() if lower else match[0])
-
-    return plain | {field: _WORD.sub(word, head) + comma + region}
 
 
 def _whole(plain: dict[str, Any]) -> dict[str, Any]:

@@ -218,11 +218,14 @@ class Run:
         return loss
 
     def _parts(self, micro: list[int]) -> Iterator[list[int]]:
-        """A micro-batch of long samples in several passes: memory is for `tokens_at_once`."""
-        longest = max(self.items[i].length for i in micro)
-        size = max(1, self.recipe.tokens_at_once // longest)
-        for at in range(0, len(micro), size):
-            yield micro[at : at + size]
+        """A micro-batch in passes of samples of like length, `tokens_at_once` with the padding."""
+        part: list[int] = []
+        for i in sorted(micro, key=lambda i: self.items[i].length):
+            if part and self.items[i].length * (len(part) + 1) > self.recipe.tokens_at_once:
+                yield part
+                part = []
+            part.append(i)
+        yield part
 
     def _batch(self, encoded: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
         """Ids, targets and weights, each of shape (samples, positions), padded at the end."""

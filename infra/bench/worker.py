@@ -69,6 +69,10 @@ class Timed:
     def name(self) -> str:
         return self._model.name
 
+    @property
+    def corrects(self) -> bool:
+        return self._model.corrects
+
     def __getattr__(self, attribute: str) -> Any:
         """What health and telemetry ask of some models."""
         return getattr(self._model, attribute)

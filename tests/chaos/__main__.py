@@ -46,7 +46,6 @@ def main() -> int:
     if reason := no_kafka() or no_toxiproxy():
         print(f"chaos: {reason}", file=sys.stderr)
         return 2
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers go away: that is the point
     planned = schedule(asked.seed, asked.minutes)
     if asked.real:
         asked.rate, asked.workers = min(asked.rate, 2.0), 1
@@ -146,4 +145,5 @@ def report(verdict: Verdict, bad: int, seed: int) -> str:
 
 
 if __name__ == "__main__":
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers go away: that is the point
     sys.exit(main())

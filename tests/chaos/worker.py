@@ -51,6 +51,7 @@ class ChaoticEngine:
     """One engine; dies for good when asked to."""
 
     name = NAME
+    corrects = False
 
     def __init__(self, folder: Path, delay: float) -> None:
         self._folder = folder

@@ -226,7 +226,7 @@ class TestKafka:
 
 class TestSecureKafka:
     def test_wrong_password(self, kafka_secure: Kafka, caplog: pytest.LogCaptureFixture) -> None:
-        with pytest.raises(KafkaConnectionError):
+        with caplog.at_level("INFO", "aiokafka"), pytest.raises(KafkaConnectionError):
             within(create(kafka_secure.login("admin", "wrong")))
         assert "SaslAuthenticationFailed" in caplog.text  # the client says it nowhere else
 

@@ -1,0 +1,96 @@
+"""What rules and lists make of a query: the draft that a tuned model corrects.
+
+In: a query, the place it is asked from. Out: calls, first those that the rule-based baseline
+would make, then names of the lists that it left alone (ordinary words that are also places,
+employers or skills). Always: texts are in the query's case; the same for the same query and
+place; the place shows only where it says which of several places of a name is meant.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from engine import baseline
+from engine.baseline.lists import Phrases, by_words, table, word_set, words
+from engine.baseline.page import Page, read
+from engine.baseline.places import gazetteer
+from schemas.tools import Call, Company, Location, Plan, Rewrite, Skill, Suggest, Title
+
+MOST = 12
+"""Calls; a text that is all names is a list that nobody searches by."""
+
+FIELDS: dict[type, str] = {
+    Title: "title", Company: "company", Location: "location", Skill: "skill"
+}  # fmt: skip
+"""Tools with one text value that stands in the query, and the value's name."""
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+def draft(query: str, home: str | None = None) -> list[Call]:
+    """At most `MOST` calls; a plan only where it is not `criteria`."""
+    page = read(query)
+    calls = [call for call in baseline.sketch(query, home) if not isinstance(call, Suggest)]
+    if calls[0] == Plan("criteria"):
+        del calls[0]
+    calls += _named(page, {_key(call): type(call) for call in calls if type(call) in FIELDS})
+    return [as_typed(call, query) for call in calls[:MOST]]
+
+
+def _named(page: Page, made: dict[str, type]) -> Iterator[Company | Location | Skill]:
+    """Names of the lists that are no value of this kind yet, from left to right."""
+    makers: tuple[tuple[Phrases[Any], type[Company | Location | Skill]], ...] = (
+        (_employers(), Company), (gazetteer().places, Location), (_skills(), Skill),
+    )  # fmt: skip
+    within = "".join(f"|{value} " for value in made)
+    for phrases, make in makers:
+        at = 0
+        while at < len(page):
+            hit = phrases.longest(page.words, at, min(at + 5, len(page)))
+            if hit is None:
+                at += 1
+                continue
+            key = " ".join(page.words[at : hit[0]])
+            inside = f" {key} " in within or (make is not Company and f"|{key} " in within)
+            slight = key in word_set("stop_words") or len(key) < (3 if make is Location else 2)
+            if made.get(key) is not make and not (inside and key not in made) and not slight:
+                yield make(page.phrase(at, hit[0]))
+            at = hit[0]
+
+
+def _key(call: Call) -> str:
+    return " ".join(words(getattr(call, FIELDS[type(call)]).partition(",")[0]))
+
+
+@cache
+def _employers() -> Phrases[str]:
+    return by_words((row[0], "") for row in table("employers"))
+
+
+@cache
+def _skills() -> Phrases[str]:
+    return by_words((row[0], "") for row in table("skills"))
+
+
+def as_typed(call: Call, query: str) -> Call:
+    """The call with its text in the query's case: copying is learnt sooner.
+
+    Words that do not stand in the query are in lower case if it is, but for what comes after
+    a comma: a region.
+    """
+    field = FIELDS.get(type(call))
+    if field is None or isinstance(call, Rewrite):
+        return call
+    query = query.lower() if query.isupper() else query
+    typed = {word.lower(): word for word in reversed(_WORD.findall(query))}
+    head, comma, region = getattr(call, field).partition(",")
+    lower = query == query.lower()
+
+    def word(match: re.Match[str]) -> str:
+        known = typed.get(match[0].lower())
+        return known or (match[0].lower() if lower else match[0])
+
+    return msgspec.structs.replace(call, **{field: _WORD.sub(word, head) + comma + region})
