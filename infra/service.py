@@ -273,6 +273,8 @@ def _observe(
     producer: EventProducer,
     model: Model,
 ) -> None:
+    loop = asyncio.get_running_loop()
+
     def load(name: str) -> float:
         """The engine's own figure; none while it is down, and the stub has none."""
         engine = getattr(model, "engine", None)
@@ -288,6 +290,7 @@ def _observe(
         "commits": lambda: consumer.watermarks.commits,
         "replay.unread": lambda: consumer.unrecalled,
         "retention.gap": lambda: consumer.watermarks.gap_offsets,
+        "tasks": lambda: len(asyncio.all_tasks(loop)),
         "kafka.refused": lambda: producer.refused_for,
         "engine.running": lambda: load("running"),
         "engine.waiting": lambda: load("waiting"),

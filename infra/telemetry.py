@@ -64,6 +64,7 @@ GAUGES = {
     "tagstream.commits": "Commits acknowledged",
     "tagstream.replay.unread": "Assignments after which what was published was not known",
     "tagstream.retention.gap": "Offsets deleted before they were read",
+    "tagstream.tasks": "Tasks of the event loop",
     "tagstream.kafka.refused": "Seconds for which the broker has refused",
     "tagstream.engine.running": "Requests the engine works on",
     "tagstream.engine.waiting": "Requests that wait for it",

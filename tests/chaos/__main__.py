@@ -90,7 +90,7 @@ def strike(
         most = (len(planned) + world.deaths) * WINDOW
         verdict = judge(
             world.accepted, world.raw, world.output.dones, world.output.events,
-            world.output.letters, offsets.seen, most, obeys=not asked.real,
+            world.output.letters, offsets.seen, most, world.lost, obeys=not asked.real,
         )  # fmt: skip
         return verdict, world.complaints
 
@@ -107,11 +107,15 @@ def finish(world: World) -> None:
         except AssertionError as error:
             world.complain(f"{worker.name} when all is quiet: {error}: {worker.ready()[1]}")
             continue
-        for name in ("tagstream_in_flight", "tagstream_partitions_paused"):
+        for name in (
+            "tagstream_in_flight", "tagstream_partitions_paused", "tagstream_engine_running",
+        ):  # fmt: skip
             if worker.metric(name):
                 world.complain(
                     f"{worker.name}: {name} is {worker.metric(name):g} when all is quiet"
                 )
+        if (tasks := worker.metric("tagstream_tasks")) > MOST_TASKS:
+            world.complain(f"{worker.name} has {tasks:g} tasks when all is quiet")
         if not world.real and (memory := resident(worker.process.pid)) > MOST_MIB:
             world.complain(f"{worker.name} holds {memory:.0f} MiB")
     for worker in world.workers:
@@ -126,6 +130,7 @@ def finish(world: World) -> None:
 
 
 MOST_MIB = 700.0
+MOST_TASKS = 60
 
 
 def resident(pid: int) -> float:
@@ -138,6 +143,7 @@ def report(verdict: Verdict, bad: int, seed: int) -> str:
     statuses = ", ".join(f"{n} {status}" for status, n in sorted(verdict.statuses.items()))
     return (
         f"{verdict.accepted} queries accepted: {statuses}; {verdict.undecodable} undecodable; "
+        f"{verdict.lost} deleted unread; "
         f"{verdict.repeated_done} done events repeated, {verdict.repeated_events} events; "
         f"commits looked at {verdict.commits_seen} times; "
         + (f"{bad} VIOLATIONS (--seed {seed} replays it)" if bad else "every promise held")

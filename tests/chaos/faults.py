@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 
-from tests.chaos.world import Worker, World
+from tests.chaos.world import WINDOW, Worker, World
 
 Inject = Callable[[World, Random], None]
 
@@ -48,7 +48,8 @@ def schedule(seed: int, minutes: float) -> list[Planned]:
 
 
 SECONDS = {"freeze": 12, "block": 14, "storm": 10, "all_brokers_down": 40, "rolling_restart": 40,
-           "broker_killed": 15, "redis_hangs": 5, "out_of_memory": 6, "unwritable": 6}  # fmt: skip
+           "broker_killed": 15, "redis_hangs": 5, "out_of_memory": 6, "unwritable": 6,
+           "comes_back": 10, "full_window": 10, "retention": 10}  # fmt: skip
 
 
 def kill(world: World, rng: Random) -> None:
@@ -90,6 +91,32 @@ def storm(world: World, rng: Random) -> None:
         until_assigned(extra)
         time.sleep(rng.uniform(0.2, 1.5))
         (extra.kill if rng.random() < 0.5 else extra.quit)()
+
+
+def comes_back(world: World, _: Random) -> None:
+    """Partitions are taken away and are back at once."""
+    for extra in (world.join(), world.join()):
+        until_assigned(extra)
+        extra.quit()
+
+
+def full_window(world: World, rng: Random) -> None:
+    """Partitions are taken away while every slot is taken."""
+    world.burst(300)
+    worker = world.worker(rng)
+    worker.until(lambda: worker.metric("tagstream_in_flight") >= WINDOW, "a full window")
+    extra = world.join()
+    until_assigned(extra)
+    extra.quit()
+
+
+def retention(world: World, rng: Random) -> None:
+    """What nobody has read is deleted: the group's offset is out of range."""
+    world.burst(200)
+    time.sleep(1.5)
+    for worker in list(world.workers):
+        worker.kill()
+    world.retention(rng)
 
 
 def until_assigned(worker: Worker) -> None:
@@ -201,6 +228,8 @@ FAULTS: Sequence[Fault] = (
     Fault("cut_connection", cut_connection), Fault("redis_down", redis_down),
     Fault("redis_hangs", redis_hangs), Fault("redis_slow", redis_slow),
     Fault("wrong_type", wrong_type), Fault("clock_jumps", clock_jumps),
-    Fault("undecodable", undecodable),
+    Fault("undecodable", undecodable), Fault("killed_between_sends", engine("zkill")),
+    Fault("comes_back", comes_back), Fault("full_window", full_window),
+    Fault("retention", retention, short=False),
 )  # fmt: skip
 BY_NAME = {fault.name: fault for fault in FAULTS}

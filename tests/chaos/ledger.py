@@ -8,7 +8,7 @@ and counts. It knows nothing of the code under test but the answers of an undist
 import asyncio
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -83,6 +83,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     violations: list[str]
     accepted: int
+    lost: int
+    """To retention, unanswered."""
     undecodable: int
     statuses: dict[str, int]
     profiles: dict[str, int]
@@ -93,9 +95,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge(
     accepted: Mapping[str, Asked], raw: Sequence[str], dones: Sequence[Got], events: Sequence[Got],
-    letters: Sequence[Got], seen: Sequence[Committed], most_repeats: int, *, obeys: bool = True,
+    letters: Sequence[Got], seen: Sequence[Committed], most_repeats: int,
+    lost: Callable[[str], bool] = lambda _: False, *, obeys: bool = True,
 ) -> Verdict:  # fmt: skip
     """All invariants that can be read off the topics.
+
+    `lost` says of a source whether retention may have taken it before it was answered.
 
     Where the engine does not obey the query's words, its answers are held against themselves:
     what is repeated has to be equal.
@@ -107,19 +112,21 @@ def judge(
     for record in dones:
         ended[record.source].append(record)
     dead = {letter.source for letter in letters}
+    kept = {s: asked for s, asked in accepted.items() if s in ended or not lost(s)}
+    unread = [source for source in raw if source in dead or not lost(source)]
     violations = [
-        *_outcomes(accepted, raw, ended, dead),
-        *_events(accepted, by_source, ended, obeys=obeys),
-        *_commits(accepted, raw, by_source, ended, letters, seen),
-        *_traces(accepted, [*dones, *events]),
+        *_outcomes(kept, unread, ended, dead),
+        *_events(kept, by_source, ended, obeys=obeys),
+        *_commits(kept, unread, by_source, ended, letters, seen),
+        *_traces(kept, [*dones, *events]),
     ]
     if not seen:
         violations.append("the committed offsets were never read")
-    elif (left := _uncommitted(accepted, raw, seen[-1])) > 0:
+    elif (left := _uncommitted(kept, unread, seen[-1])) > 0:
         violations.append(f"{left} records were not committed in the end")
     well = sum(d[0].json()["status"] == "complete" for d in ended.values())
-    if well < 0.6 * len(accepted):
-        violations.append(f"only {well} of {len(accepted)} queries are complete")
+    if well < 0.6 * len(kept):
+        violations.append(f"only {well} of {len(kept)} queries are complete")
     repeated = sum(len(d) - 1 for d in ended.values())
     if repeated > most_repeats:
         violations.append(f"{repeated} done events repeated; {most_repeats} may be")
@@ -127,6 +134,7 @@ def judge(
     return Verdict(
         violations=violations,
         accepted=len(accepted),
+        lost=len(accepted) - len(kept),
         undecodable=len(raw),
         statuses=dict(Counter(s["status"] for s in said)),
         profiles=dict(Counter(s["profile"] for s in said)),

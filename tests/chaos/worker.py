@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import resource
+import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -20,6 +21,7 @@ from pathlib import Path
 import infra.service
 from engine.generation import Ending, EngineBusy, EngineDown, Model, Piece
 from engine.language import write
+from engine.stepper import Load
 from engine.supervisor import Limits, Supervised
 from infra.console import run
 from infra.service import Progress
@@ -27,10 +29,12 @@ from infra.settings import Settings, load
 from schemas.tools import Call, Company, Location, Plan, Rewrite, Seniority, Skill, Title
 
 NAME = "chaos@1"
-ONCE = ("zstall", "zdies", "zbusy", "zblock", "zmemory")
+KILL = "zkill"
+ONCE = ("zstall", "zdies", "zbusy", "zblock", "zmemory", KILL)
 """Misbehaviours that come once for each query; whoever is next answers it."""
 ALWAYS = ("zinvalid", "zcut", "zendless", "zwhole")
 BLOCK_S = 12.0
+BETWEEN_S = 0.1
 
 
 def calls(query: str, place: str | None, *, second: bool) -> list[Call]:
@@ -57,8 +61,20 @@ class ChaoticEngine:
         self._folder = folder
         self._delay = delay
         self._dead = False
+        self._running = 0
+
+    def metrics(self) -> Load:
+        return Load(running=self._running)
 
     async def generate(self, prompt: str, grammar: str) -> AsyncGenerator[Piece | Ending]:
+        self._running += 1
+        try:
+            async for said in self._said(prompt):
+                yield said
+        finally:
+            self._running -= 1
+
+    async def _said(self, prompt: str) -> AsyncGenerator[Piece | Ending]:
         if self._dead:
             raise EngineDown("dead")
         query = prompt.split("\n", maxsplit=1)[0].removeprefix("Search: ")
@@ -100,6 +116,9 @@ class ChaoticEngine:
                 held = []
                 while True:
                     held.append(bytearray(1 << 26))
+            case "zkill":
+                await asyncio.sleep(BETWEEN_S)  # the call before is with the broker by now
+                os.kill(os.getpid(), signal.SIGKILL)
             case "zinvalid":
                 yield Piece('{"tool":"title"}\n{"tool":"nothing"}\nI am a poem\n')
             case "zcut":

@@ -6,6 +6,7 @@ being asked to is started again, as an operator's platform would.
 """
 
 import asyncio
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -15,17 +16,21 @@ from random import Random
 from typing import Any, Self
 
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError
 from redis import Redis
 
 from infra.embedded import Valkey, free_port
 from tests import service
-from tests.integration.output import Output, Sent
+from tests.chaos.worker import KILL
+from tests.integration.output import Got, Output, Sent
+from tests.real.clients import within
 from tests.real.kafka import Kafka
 from tests.real.toxiproxy import Proxy, Toxiproxy
 
 MEMBERS = 40
+PARTITIONS = 4
 SESSION_MS = 6_000
 DRAIN_MS = 8_000
 WINDOW = 16
@@ -86,12 +91,16 @@ class World:
         self.complaints: list[str] = []
         self.extra: list[Worker] = []
         self.deaths = 0
+        self.gone: dict[int, int] = {}
+        """By partition of the queries: the offset below which retention has deleted."""
         self._rng = Random(seed)
         self._rate, self._count = rate, workers
         self._parts = ExitStack()
         self._ending, self._over = threading.Event(), threading.Event()
         self._urgent: list[str] = []
         self._number = 0
+        self._killed = 0
+        self._burst = 0
 
     # --- what faults use ----------------------------------------------------------------
 
@@ -112,7 +121,22 @@ class World:
 
     def ask(self, mark: str) -> None:
         """The next query bears the mark."""
+        self._killed += mark == KILL
         self._urgent.append(mark)
+
+    def burst(self, count: int) -> None:
+        """As many queries at once."""
+        self._burst = count
+
+    def retention(self, rng: Random) -> None:
+        """Deletes all that one partition of the queries holds; what was not read is gone."""
+        place = TopicPartition(self.settings.queries_topic, rng.randrange(PARTITIONS))
+        self.gone[place.partition] = within(_delete_all(self.settings.kafka_bootstrap, place), 60.0)
+
+    def lost(self, source: str) -> bool:
+        """Whether retention may have taken it before it was answered."""
+        _, partition, offset = source.rsplit("/", 2)
+        return int(offset) < self.gone.get(int(partition), 0)
 
     def complain(self, what: str) -> None:
         """Something that must not be was seen; the run fails, and goes on."""
@@ -178,7 +202,7 @@ class World:
                 profile = {"member_id": f"m{n}", "location": f"Town{n}"}
                 redis.set(f"profile:m{n}", msgspec.json.encode(profile))
         self._topics = service.World(
-            self.kafka.bootstrap, f"redis://{self.redis.address}", partitions=4, copies=3,
+            self.kafka.bootstrap, f"redis://{self.redis.address}", partitions=PARTITIONS, copies=3,
             one_topic=True, routes={"plan": "plans"}, stub_delay_ms=300, window=WINDOW,
             partition_span=64, commit_interval_ms=200, session_timeout_ms=SESSION_MS,
             rebalance_timeout_ms=8_000, rebalance_drain_ms=3_000, shutdown_drain_ms=DRAIN_MS,
@@ -220,14 +244,17 @@ class World:
 
         def ended() -> bool:
             records = [*self.output.dones, *self.output.letters]
-            return wanted <= {record.source for record in records}
+            return not missing(records)
+
+        def missing(records: Sequence[Got]) -> set[str]:
+            return {s for s in wanted - {r.source for r in records} if not self.lost(s)}
 
         try:
             service.eventually(ended, "every record ended", 120.0)
         except AssertionError:
             records = [*self.output.dones, *self.output.letters]
-            lost = wanted - {record.source for record in records}
-            self.complain(f"{len(lost)} never ended: {sorted(lost)[:5]}")
+            left = missing(records)
+            self.complain(f"{len(left)} never ended: {sorted(left)[:5]}")
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
@@ -254,7 +281,10 @@ class World:
             task = asyncio.create_task(self._send(producer, *self._next()))
             waiting.add(task)
             task.add_done_callback(waiting.discard)
-            await asyncio.sleep(self._rng.expovariate(self._rate))
+            if self._burst:
+                self._burst -= 1
+            else:
+                await asyncio.sleep(self._rng.expovariate(self._rate))
         if waiting:
             await asyncio.wait(waiting, timeout=50)
         await asyncio.wait_for(producer.stop(), 10)
@@ -298,8 +328,26 @@ class World:
             for at, worker in enumerate(self.workers):
                 if worker.process.poll() is None or self._over.is_set():
                     continue
-                if not worker.expected:
+                if worker.process.returncode == -signal.SIGKILL and self._killed:
+                    self._killed -= not worker.expected
+                elif not worker.expected:
                     self.complain(f"{worker.name} ended by itself: {worker.log()[-400:]}")
                 worker.close()
                 self.deaths += 1
                 self.workers[at] = self._started(f"{worker.name.split('.')[0]}.{self.deaths}")
+
+
+async def _delete_all(bootstrap: str, place: TopicPartition) -> int:
+    """The offset below which all is deleted."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await admin.start()
+        everything = {place: RecordsToDelete(before_offset=-1)}
+        for _ in range(20):
+            try:
+                return int((await admin.delete_records(everything))[place])
+            except KafkaError:  # the partition's leader has just gone
+                await asyncio.sleep(1)
+        raise AssertionError(f"{place}: nothing could be deleted")
+    finally:
+        await admin.close()
