@@ -155,6 +155,21 @@ def test_an_unknown_authority_is_said(secured: Secured, tmp_path: Path) -> None:
         complains(service, "CERTIFICATE_VERIFY_FAILED")
 
 
+def test_an_expired_certificate_is_said(secured: Secured, tmp_path: Path) -> None:
+    """A handshake comes before anything that the server behind it would say."""
+    certificates.issue(tmp_path, expired=True)
+    there = int(secured.kafka.bootstrap.rpartition(":")[2])
+    with terminator(tmp_path, there) as port:
+        kafka = {"kafka_bootstrap": f"localhost:{port}", "kafka_ssl_ca_file": tmp_path / "ca.pem"}
+        with secured.service(**kafka) as service:
+            complains(service, "certificate has expired")
+        cache = {"redis_url": f"rediss://localhost:{port}/0", "redis_ca_file": tmp_path / "ca.pem"}
+        with secured.service(**cache) as service:
+            service.until_ready(60)
+            publish(secured, [search("q4", member_id="m")])
+            complains(service, "Redis", "certificate has expired")
+
+
 def test_a_missing_right_is_said(secured: Secured) -> None:
     with secured.service(done_topic="search.elsewhere") as service:
         eventually(lambda: service.said("assigned [("), "it has the partition", 60)

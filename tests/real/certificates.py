@@ -2,7 +2,7 @@
 
 In: an empty folder, and `openssl` on PATH.
 Out: `ca.pem`, for clients to trust, and `keystore.pem` (key and certificate), for a server at
-localhost and 127.0.0.1. Valid for a day.
+localhost and 127.0.0.1. Valid for a day, or until yesterday if asked.
 """
 
 import shutil
@@ -18,7 +18,7 @@ def missing() -> str | None:
     return None if shutil.which("openssl") else "no openssl on PATH: install it"
 
 
-def issue(folder: Path) -> None:
+def issue(folder: Path, *, expired: bool = False) -> None:
     """Write both files, and what leads to them, into the folder."""
     ca = ("-keyout", "ca.key", "-out", "ca.pem")
     _openssl(folder, "req", "-x509", *CURVE, *DAY, "-subj", "/CN=tests", *ca)
@@ -27,7 +27,8 @@ def issue(folder: Path) -> None:
     (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     signed_by = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
     what = ("-in", "server.csr", "-extfile", "names", "-out", "server.pem")
-    _openssl(folder, "x509", "-req", *DAY, *signed_by, *what)
+    days = ("-days", "-1") if expired else DAY
+    _openssl(folder, "x509", "-req", *days, *signed_by, *what)
     key, certificate = ((folder / name).read_text() for name in ("server.key", "server.pem"))
     (folder / "keystore.pem").write_text(key + certificate)
 
