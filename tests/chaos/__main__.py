@@ -80,7 +80,10 @@ def strike(
         for one in planned:
             time.sleep(one.after)
             print(f"{time.monotonic() - began:7.1f} s  {one.name}", file=out, flush=True)  # type: ignore[call-overload]
-            BY_NAME[one.name].inject(world, Random(one.seed))
+            try:
+                BY_NAME[one.name].inject(world, Random(one.seed))
+            except AssertionError as error:
+                world.complain(f"{one.name}: {error}")
         time.sleep(3)
         world.quiet()
         finish(world)

@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 
-from tests.chaos.world import WINDOW, Worker, World
+from tests.chaos.world import Worker, World
 
 Inject = Callable[[World, Random], None]
 
@@ -100,11 +100,10 @@ def comes_back(world: World, _: Random) -> None:
         extra.quit()
 
 
-def full_window(world: World, rng: Random) -> None:
+def full_window(world: World, _: Random) -> None:
     """Partitions are taken away while every slot is taken."""
-    world.burst(300)
-    worker = world.worker(rng)
-    worker.until(lambda: worker.metric("tagstream_in_flight") >= WINDOW, "a full window")
+    world.burst(400)
+    world.until_full(10.0)
     extra = world.join()
     until_assigned(extra)
     extra.quit()

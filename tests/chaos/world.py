@@ -6,6 +6,7 @@ being asked to is started again, as an operator's platform would.
 """
 
 import asyncio
+import contextlib
 import signal
 import threading
 import time
@@ -127,6 +128,16 @@ class World:
     def burst(self, count: int) -> None:
         """As many queries at once."""
         self._burst = count
+
+    def until_full(self, limit_s: float) -> None:
+        """A worker has as many queries in flight as it may; or the time is up."""
+        end = time.monotonic() + limit_s
+        while time.monotonic() < end:
+            for worker in list(self.workers):
+                with contextlib.suppress(OSError, ValueError):  # it is about to end, or begins
+                    if worker.metric("tagstream_in_flight") >= WINDOW:
+                        return
+            time.sleep(0.05)
 
     def retention(self, rng: Random) -> None:
         """Deletes all that one partition of the queries holds; what was not read is gone."""
