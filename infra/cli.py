@@ -170,7 +170,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="A second system, more than once if you like: `baseline` (the rules), "
-            "`pretrained` and `zero-shot` (the base model with examples and without), or a "
+            "`pretrained` and `zero-shot` (the base model with examples and without), "
+            "`no-draft` (the model, not shown what the rules say), or a "
             "model's folder or name."
         ),
     ] = None,

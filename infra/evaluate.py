@@ -2,7 +2,8 @@
 
 In: a gold file, the systems' names. Out: reports, and a page in Markdown if asked for. A system
 is a model in the serving engine (a folder, a hub's name, or `pretrained` and `zero-shot`: the
-base with examples in its prompt, and without), or `baseline`, the rule tagger.
+base with examples in its prompt, and without; `no-draft`: the first one, not shown what the rules
+say), or `baseline`, the rule tagger.
 """
 
 import asyncio
@@ -40,6 +41,7 @@ from schemas.tools import Tool
 BASELINE = "baseline"
 PRETRAINED = "pretrained"
 ZERO_SHOT = "zero-shot"
+NO_DRAFT = "no-draft"
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -102,13 +104,23 @@ async def _system(
         homes = [(gold.profile or {}).get("location") for gold in golds]
         said = [baseline.tag(g.query, home) for g, home in zip(golds, homes, strict=True)]
         return BASELINE, [_by_rules(calls) for calls in said]
-    model = {"": settings.model, PRETRAINED: "base", ZERO_SHOT: "base"}.get(name, name)
+    model = {"": settings.model, NO_DRAFT: settings.model, PRETRAINED: "base", ZERO_SHOT: "base"}
     chosen = msgspec.structs.replace(
-        settings, model=model, examples=settings.examples and name != ZERO_SHOT
+        settings, model=model.get(name, name), examples=settings.examples and name != ZERO_SHOT
     )
     async with running_model(chosen, progress) as running:
-        shown = f"{running.name} {name}".strip() if model == "base" else running.name
-        return shown, await _answered(running, golds)
+        shown = f"{running.name} {name}".strip() if name in model else running.name
+        asked = _Undrafted(running) if name == NO_DRAFT else running
+        return shown, await _answered(asked, golds)
+
+
+class _Undrafted:
+    """A model that is not shown the draft."""
+
+    corrects = False
+
+    def __init__(self, model: Model) -> None:
+        self.name, self.generate = model.name, model.generate
 
 
 def _by_rules(calls: Sequence[Tool]) -> Answered:

@@ -23,10 +23,10 @@ HELD_OUT = ("executive_nyc", "hospitality_sydney", "student_paris_europe")
 """Voices that validation has to itself."""
 
 _SORTS: tuple[tuple[str, float], ...] = (
-    ("written", 0.52), ("criteria", 0.28), ("self_reference", 0.08), ("no_job", 0.08),
+    ("written", 0.62), ("criteria", 0.20), ("self_reference", 0.07), ("no_job", 0.07),
     ("groups", 0.04),
 )  # fmt: skip
-_TIMES = {"criteria": 2, "self_reference": 2, "non_job": 5, "trust_violation": 4}
+_TIMES = {"criteria": 2, "self_reference": 2, "non_job": 4, "trust_violation": 3}
 """How often a hand-written search comes in a round: what cannot be made up, more often."""
 
 
