@@ -15,9 +15,9 @@ import msgspec
 
 from engine import baseline
 from engine.baseline.lists import Phrases, by_words, table, word_set, words
-from engine.baseline.page import Page, read
+from engine.baseline.page import Page
 from engine.baseline.places import gazetteer
-from schemas.tools import Call, Company, Location, Plan, Rewrite, Skill, Suggest, Title
+from schemas.tools import Call, Company, Location, Plan, Skill, Suggest, Title
 
 MOST = 12
 """Calls; a text that is all names is a list that nobody searches by."""
@@ -32,20 +32,18 @@ _WORD = re.compile(r"[^\W_]+")
 
 def draft(query: str, home: str | None = None) -> list[Call]:
     """At most `MOST` calls; a plan only where it is not `criteria`."""
-    page = read(query)
-    calls = [call for call in baseline.sketch(query, home) if not isinstance(call, Suggest)]
-    if calls[0] == Plan("criteria"):
-        del calls[0]
+    page, calls = baseline.sketch(query, home, near=False)
+    calls = [call for call in calls if call != Plan("criteria") and not isinstance(call, Suggest)]
     calls += _named(page, {_key(call): type(call) for call in calls if type(call) in FIELDS})
-    return [as_typed(call, query) for call in calls[:MOST]]
+    return list(dict.fromkeys(as_typed(call, query) for call in calls))[:MOST]
 
 
 def _named(page: Page, made: dict[str, type]) -> Iterator[Company | Location | Skill]:
-    """Names of the lists that are no value of this kind yet, from left to right."""
+    """Names of the lists, from left to right: of words that nothing took, or that are the whole
+    or the beginning of a value of another kind."""
     makers: tuple[tuple[Phrases[Any], type[Company | Location | Skill]], ...] = (
         (_employers(), Company), (gazetteer().places, Location), (_skills(), Skill),
     )  # fmt: skip
-    within = "".join(f"|{value} " for value in made)
     for phrases, make in makers:
         at = 0
         while at < len(page):
@@ -54,9 +52,11 @@ def _named(page: Page, made: dict[str, type]) -> Iterator[Company | Location | S
                 at += 1
                 continue
             key = " ".join(page.words[at : hit[0]])
-            inside = f" {key} " in within or (make is not Company and f"|{key} " in within)
+            leads = make is Company and any(value.startswith(key + " ") for value in made)
+            other = key in made and made[key] is not make
             slight = key in word_set("stop_words") or len(key) < (3 if make is Location else 2)
-            if made.get(key) is not make and not (inside and key not in made) and not slight:
+            fresh = page.is_free(at, hit[0]) or leads or other
+            if fresh and not slight and made.get(key) is not make:
                 yield make(page.phrase(at, hit[0]))
             at = hit[0]
 
@@ -82,7 +82,7 @@ def as_typed(call: Call, query: str) -> Call:
     a comma: a region.
     """
     field = FIELDS.get(type(call))
-    if field is None or isinstance(call, Rewrite):
+    if field is None:
         return call
     query = query.lower() if query.isupper() else query
     typed = {word.lower(): word for word in reversed(_WORD.findall(query))}

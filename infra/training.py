@@ -21,9 +21,6 @@ from engine.weights import calm_threads, prepare
 from infra.console import note
 from infra.settings import Settings
 
-LACKING = 0.25
-"""The share of names that a draft loses in training: no list has them all."""
-
 
 class DataError(EngineError):
     """Training data cannot be made or read; one line says why."""
@@ -78,7 +75,7 @@ def train(
         torch.set_num_threads(settings.threads)
     base = prepare(recipe.base, Path(settings.model_cache).expanduser(), "none", note).path
     try:
-        samples = [sample(gold, LACKING) for gold in _read(data / "train.jsonl")]
+        samples = [sample(gold, recipe.lacking) for gold in _read(data / "train.jsonl")]
         held = data / "validation.jsonl"
         validation = [sample(gold) for gold in _read(held)] if held.is_file() else []
         run = Run(recipe, base, out, samples, validation)

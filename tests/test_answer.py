@@ -13,6 +13,7 @@ from engine.answer import (
     answer,
 )
 from engine.decoder import Dropped
+from engine.draft import draft
 from engine.generation import Ending, EngineBusy, EngineDown, EngineError, Piece
 from engine.language import write
 from engine.prompt import continued, render
@@ -66,9 +67,11 @@ class Spoken:
             self.closed += 1
 
 
-def heard(model: Spoken, profile: Profile | None = None, said: Sequence[Call] = ()) -> list[Item]:
+def heard(
+    model: Spoken, profile: Profile | None = None, said: Sequence[Call] = (), query: str = "a query"
+) -> list[Item]:
     async def listen() -> list[Item]:
-        return [item async for item in answer(model, "a query", profile, said)]
+        return [item async for item in answer(model, query, profile, said)]
 
     return asyncio.run(listen())
 
@@ -99,6 +102,22 @@ def test_a_criteria_answer_is_one_request() -> None:
         requests=1, prompt_tokens=10, cached_tokens=4, output_tokens=3,
         queued_ms=1, first_token_ms=2,
     )  # fmt: skip
+
+
+def test_a_model_that_corrects_is_shown_the_draft_in_each_of_its_requests() -> None:
+    model = Spoken(write([SELF]), write([TITLE]))
+    model.corrects = True
+    heard(model, PROFILE, query="cook springfield, like mine")
+    home = PROFILE.location
+    first = render("cook springfield, like mine", draft("cook springfield, like mine", home))
+    assert first.count("\n") > 1
+    assert model.asked == [(first, FIRST), (continued(first, PROFILE), WITH_PROFILE)]
+    again = Spoken(write([TITLE]))
+    again.corrects = True
+    heard(again, PROFILE, [CRITERIA], query="cook springfield")
+    assert again.asked[0][0] == render("cook springfield", draft("cook springfield", home)) + write(
+        [CRITERIA]
+    )
 
 
 def test_self_reference_asks_again_with_the_profile() -> None:

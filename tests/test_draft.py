@@ -1,10 +1,9 @@
 """The draft: what rules and lists make of a query before the model corrects it."""
 
-from engine.answer import answer
-from engine.draft import as_typed, draft
-from engine.prompt import render
+import pytest
+
+from engine.draft import MOST, as_typed, draft
 from schemas.tools import Company, Location, Plan, Policy, Skill, Suggest, Title
-from tests.fakes import Script
 
 
 def test_it_has_the_rules_calls_without_the_plan_that_is_usual() -> None:
@@ -39,7 +38,25 @@ def test_texts_are_in_the_case_of_the_query() -> None:
     assert as_typed(Skill("SQL"), "sql") == Skill("sql")
 
 
-def test_only_a_model_that_corrects_is_shown_one() -> None:
-    assert render("welder") != render("welder", draft("welder"))
-    assert answer.__doc__
-    assert not Script.corrects
+def test_what_the_search_shuts_out_is_not_brought_back() -> None:
+    for query, name in (
+        ("not google jobs nurse", "google"), ("ex-google product manager", "google"),
+        ("anywhere but florida", "florida"), ("teacher jobs -chicago", "chicago"),
+    ):  # fmt: skip
+        calls = draft(query)
+        assert not any(name in str(call) for call in calls), query
+
+
+def test_near_me_does_not_show_the_home() -> None:
+    calls = draft("cook near me", "Mumbles, Swansea")
+    assert calls == [Plan("self_reference"), Title("cook")]
+
+
+def test_nothing_stands_there_twice() -> None:
+    calls = draft("nice nice target target")
+    assert len(calls) == len(set(calls)) > 0
+
+
+@pytest.mark.parametrize("unit", ["nice ", "$100k ", "½ ", "not google ", "target "])
+def test_a_long_query_has_a_short_draft(unit: str) -> None:
+    assert len(draft(unit * 400)) <= MOST

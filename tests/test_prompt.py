@@ -18,6 +18,7 @@ from engine.prompt import (
     render,
 )
 from schemas.profiles import Education, Profile
+from schemas.tools import Company, Location, Title
 
 SPECIAL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<reponame>", "<file_sep>",
@@ -72,13 +73,16 @@ def test_a_query_holds_no_token(query: str) -> None:
 
 @settings(max_examples=500, deadline=None)
 @given(hostile, st.none() | hostile)
-def test_a_draft_is_calls_and_its_texts_hold_no_token(query: str, place: str | None) -> None:
-    calls = draft(query, place)
-    text = render(query, calls)
-    assert text == render(query, draft(query, place))
-    assert text.endswith(render(query))
+def test_a_draft_is_calls_and_its_texts_hold_no_token(query: str, text: str | None) -> None:
+    """Also where a list had such a name."""
+    calls = draft(query, "Leeds")
+    if text and text.strip():
+        calls = [*calls[: MOST - 3], Title(text), Company(text), Location(text)]
+    shown = render(query, calls)
+    assert shown == render(query, calls)
+    assert shown.endswith(render(query))
     assert len(calls) <= MOST
-    drafted = Decoder().feed(text.removesuffix(render(query)))
+    drafted = Decoder().feed(shown.removesuffix(render(query)))
     assert [type(item) for item in drafted] == [type(call) for call in calls]
     for item in drafted:
         field = FIELDS.get(type(item))

@@ -12,7 +12,7 @@ from engine.baseline.location import settled
 from engine.evaluation.gold import Gold, errors, read, spellings
 from engine.evaluation.scoring import normal, score, supported
 from engine.training import noise, sources
-from engine.training.parts import KINDS, Pool, plural
+from engine.training.parts import KINDS, Pool, plural, unsure_pay
 from engine.training.samples import sample
 from engine.training.synth import HELD_OUT, searches, voices, write
 from engine.training.vary import canonical, pool, varied
@@ -52,6 +52,15 @@ def test_made_values_stand_in_the_query_or_the_profile() -> None:
     calls = [(call, s) for s in MADE for call in s.gold]
     unsupported = [(c, s.query) for c, s in calls if not supported(c, s)]
     assert len(unsupported) < 0.01 * len(calls), unsupported
+
+
+def test_a_dollar_beside_a_place_of_another_dollar_is_not_made() -> None:
+    place = {"tool": "location", "location": "Toronto"}
+    assert unsure_pay("cook toronto $50k", [place])
+    assert not unsure_pay("cook toronto 50k", [place])
+    assert not unsure_pay("cook dallas $50k", [{"tool": "location", "location": "Dallas, Texas"}])
+    made = [search for search in MADE if search.id.startswith("criteria-")]
+    assert not [search for search in made if unsure_pay(search.query, search.gold)]
 
 
 def test_the_same_seed_makes_the_same_files(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from engine.training.samples import TASKS, Sample, answer, sample
 from engine.training.sft import Line, Recipe, Run, TrainingError
 from engine.weights import WeightsError, prepare
 from schemas.profiles import Profile
-from schemas.tools import Plan, Salary, Suggest, Title
+from schemas.tools import Call, Location, Plan, Salary, Suggest, Title
 
 SIZES = {"planning": 40, "tagging": 400, "rewriting": 60, "suggestion": 20}
 ITEMS = [
@@ -135,6 +135,20 @@ def test_a_sample_is_what_serving_writes_and_decodes() -> None:
     decoded = Decoder().feed(said)
     assert not any(isinstance(item, Dropped) for item in decoded)
     assert decoded == answer(search)
+
+
+def test_a_draft_in_training_lacks_some_names_and_now_and_then_all() -> None:
+    search = gold("nurse leeds", {"tool": "title", "title": "nurse"})
+    whole = render("nurse leeds", draft("nurse leeds"))
+    assert sample(search).stretches[0][0] == whole
+    made = Counter(
+        sample(msgspec.structs.replace(search, id=f"s-{n}"), 0.25).stretches[0][0]
+        for n in range(1_000)
+    )
+    kept: list[list[Call]] = [[], [Title("nurse")], [Location("leeds")], draft("nurse leeds")]
+    assert set(made) == {render("nurse leeds", names) for names in kept}
+    assert 400 < made[whole] < 600
+    assert made[render("nurse leeds")] > 100
 
 
 WORDS = ("nurse", "cook", "driver", "teacher", "welder", "clerk")

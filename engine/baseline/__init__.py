@@ -67,7 +67,7 @@ def load() -> None:
 
 def tag(query: str, location: str | None = None) -> list[Call]:
     """The calls for a query; `location` is the one of the member's profile."""
-    calls = sketch(query, location)
+    _, calls = sketch(query, location)
     match calls[0]:
         case Plan("trust_violation"):
             return calls[:2]
@@ -76,24 +76,30 @@ def tag(query: str, location: str | None = None) -> list[Call]:
     return calls
 
 
-def sketch(query: str, location: str | None = None) -> list[Call]:
-    """As `tag`, with what was read of a search for no job, or against the rules, besides."""
+def sketch(
+    query: str, location: str | None = None, *, near: bool = True
+) -> tuple[Page, list[Call]]:
+    """As `tag`, with what was read of a search for no job, or against the rules, besides.
+
+    `near` says whether "near me" is the member's location. Of the page those words are free that
+    neither a call nor an exclusion took.
+    """
     page = read(query)
     broken = category(page.folded)
     junk = is_junk(page)
     mend(page)
     no_search = is_no_search(page)
-    calls, by_itself, about_self = _read(page, location)
+    calls, by_itself, about_self = _read(page, location, near=near)
     if broken is not None:
-        return [Plan("trust_violation"), Policy(broken), *calls]
+        return page, [Plan("trust_violation"), Policy(broken), *calls]
     if about_self and not junk and not (no_search and not names_search(page)):
-        return [Plan("self_reference"), *calls]
+        return page, [Plan("self_reference"), *calls]
     if junk or no_search or not _is_search(page, calls, by_itself):
-        return [Plan("non_job"), *calls]
-    return [Plan("criteria"), *calls]
+        return page, [Plan("non_job"), *calls]
+    return page, [Plan("criteria"), *calls]
 
 
-def _read(page: Page, home: str | None) -> tuple[list[Call], bool, bool]:
+def _read(page: Page, home: str | None, *, near: bool) -> tuple[list[Call], bool, bool]:
     """The calls but plan, whether one shows a job search by itself, and whether the query refers
     to the searcher."""
     calls: list[Call] = []
@@ -115,7 +121,7 @@ def _read(page: Page, home: str | None) -> tuple[list[Call], bool, bool]:
     levels = [Seniority(level) for level in read_levels(page)]
     contracts = [Employment(kind) for kind in read_employments(page)]
     places = [Location(v[:_LONGEST]) for v in read_locations(page, home, known_words())]
-    if here and not places and home and home.strip():
+    if near and here and not places and home and home.strip():
         places = [Location(home.strip()[:_LONGEST])]
     calls += [*firms, *workplaces, *places, *levels, *contracts]
     named = find_sectors(page)

@@ -36,14 +36,14 @@ def sample(search: Gold, lacking: float = 0.0) -> Sample:
     """Raises `msgspec.ValidationError` if a call does not fit the schema.
 
     `lacking` is the share of its names that the draft loses, as lists lack many in life: made-up
-    searches are made of the very lists.
+    searches are made of the very lists. Half of that is the share of samples without a draft.
     """
     calls = answer(search)
     person = _profile(search.profile)
     chance = Random(search.id)
     found = draft(search.query, person.location if person else None)
     known = [c for c in found if type(c) not in FIELDS or chance.random() >= lacking]
-    first = render(search.query, known)
+    first = render(search.query, known if chance.random() >= lacking / 2 else ())
     stretches: tuple[tuple[str, bool], ...]
     if search.intent == "self_reference":
         second = continued(first, person).removeprefix(first + PLAN_SELF_REFERENCE)

@@ -52,6 +52,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     prompt_weight: float = 0.0
     weight_decay: float = 0.0
     clip: float = 1.0
+    lacking: float = 0.25
+    """The share of its names that a draft loses: no list has them all."""
     tokens_at_once: int = 3_072
     """Of one pass forward and backward; a step of more takes several."""
     longest: int = 400
@@ -225,7 +227,8 @@ class Run:
                 yield part
                 part = []
             part.append(i)
-        yield part
+        if part:
+            yield part
 
     def _batch(self, encoded: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
         """Ids, targets and weights, each of shape (samples, positions), padded at the end."""

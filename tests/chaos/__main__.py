@@ -128,8 +128,15 @@ def finish(world: World) -> None:
         except AssertionError as error:
             world.complain(f"{worker.name} after SIGTERM: {error}")
     for extra in world.extra:
-        if (code := extra.ended()) not in (0, -signal.SIGKILL):
-            world.complain(f"{extra.name} ended with {code}")
+        if extra.process.poll() is None:
+            extra.quit()  # its fault did not come to its end
+        try:
+            code = extra.ended()
+        except AssertionError as error:
+            world.complain(f"{extra.name}: {error}")
+        else:
+            if code not in (0, -signal.SIGKILL):
+                world.complain(f"{extra.name} ended with {code}")
 
 
 MOST_MIB = 700.0

@@ -192,7 +192,7 @@ def _events(
             yield f"{source}: {len(first)} events, its {done['status']} event says {done['events']}"
         if done["status"] in ("complete", "denied"):
             wanted = undisturbed(asked, done["profile"])
-            made = [first[i] for i in range(min(done["events"], len(first)))]
+            made = [first[i] for i in sorted(first)[: done["events"]]]
             if obeys and done["status"] == "complete" and made != wanted:
                 yield f"{source} {asked.query!r}: {made} instead of {wanted}"
         yield from _after_done(source, by_source.get(source, []), found)

@@ -8,6 +8,7 @@ being asked to is started again, as an operator's platform would.
 import asyncio
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -25,11 +26,12 @@ from redis import Redis
 from infra.embedded import Valkey, free_port
 from tests import service
 from tests.chaos.worker import KILL
-from tests.integration.output import Got, Output, Sent
+from tests.integration.output import Got, Output, Sent, committed
 from tests.real.clients import within
 from tests.real.kafka import Kafka
 from tests.real.toxiproxy import Proxy, Toxiproxy
 
+FULL = "/dev/full"
 MEMBERS = 40
 PARTITIONS = 4
 SESSION_MS = 6_000
@@ -64,11 +66,14 @@ class Worker(service.Service):
         self.expected = False
         if deaf:
             self._log.close()
-            self._log = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 # closed with the block
+            self._log = open(FULL, "wb", buffering=0)  # noqa: SIM115 # closed with the block
 
     def kill(self) -> None:
         self.expected = True
         super().kill()
+
+    def log(self) -> str:
+        return "" if self._log.name == FULL else super().log()
 
     def quit(self) -> None:
         """SIGTERM, without waiting for the end."""
@@ -92,15 +97,17 @@ class World:
         self.complaints: list[str] = []
         self.extra: list[Worker] = []
         self.deaths = 0
-        self.gone: dict[int, int] = {}
-        """By partition of the queries: the offset below which retention has deleted."""
+        self.struck = 0
+        """Workers that a query has killed."""
+        self._gone: list[tuple[int, range]] = []
+        """Partition and offsets that retention has deleted above what was committed."""
         self._rng = Random(seed)
         self._rate, self._count = rate, workers
         self._parts = ExitStack()
         self._ending, self._over = threading.Event(), threading.Event()
         self._urgent: list[str] = []
         self._number = 0
-        self._killed = 0
+        self._killing = False
         self._burst = 0
 
     # --- what faults use ----------------------------------------------------------------
@@ -122,36 +129,50 @@ class World:
 
     def ask(self, mark: str) -> None:
         """The next query bears the mark."""
-        self._killed += mark == KILL
         self._urgent.append(mark)
+
+    def kill_by_query(self, limit_s: float) -> None:
+        """The next query kills its worker between two sends; returns once it has."""
+        before, self._killing = self.struck, True
+        try:
+            self.ask(KILL)
+            service.eventually(lambda: self.struck > before, "a worker was killed", limit_s)
+        finally:
+            self._killing = False
 
     def burst(self, count: int) -> None:
         """As many queries at once."""
         self._burst = count
 
     def until_full(self, limit_s: float) -> None:
-        """A worker has as many queries in flight as it may; or the time is up."""
-        end = time.monotonic() + limit_s
-        while time.monotonic() < end:
-            for worker in list(self.workers):
-                with contextlib.suppress(OSError, ValueError):  # it is about to end, or begins
-                    if worker.metric("tagstream_in_flight") >= WINDOW:
-                        return
-            time.sleep(0.05)
+        """A worker has as many queries in flight as it may."""
+
+        def full(worker: Worker) -> bool:
+            with contextlib.suppress(OSError, ValueError):  # it is about to end, or begins
+                return worker.metric("tagstream_in_flight") >= WINDOW
+            return False
+
+        service.eventually(lambda: any(map(full, list(self.workers))), "a full window", limit_s)
 
     def retention(self, rng: Random) -> None:
-        """Deletes all that one partition of the queries holds; what was not read is gone."""
+        """Deletes all that one partition of the queries holds; what is not committed is gone."""
         place = TopicPartition(self.settings.queries_topic, rng.randrange(PARTITIONS))
-        self.gone[place.partition] = within(_delete_all(self.settings.kafka_bootstrap, place), 60.0)
+        try:
+            done = within(committed(self.settings), 30.0)[place.partition]
+            end = within(_delete_all(self.settings.kafka_bootstrap, place), 60.0)
+        except (KafkaError, TimeoutError) as error:
+            raise AssertionError(f"nothing could be deleted: {error!r}") from None
+        assert done < end, "all was committed"
+        self._gone.append((place.partition, range(done, end)))
 
     def lost(self, source: str) -> bool:
         """Whether retention may have taken it before it was answered."""
         _, partition, offset = source.rsplit("/", 2)
-        return int(offset) < self.gone.get(int(partition), 0)
+        return any(int(partition) == p and int(offset) in taken for p, taken in self._gone)
 
     def complain(self, what: str) -> None:
         """Something that must not be was seen; the run fails, and goes on."""
-        print(f"  COMPLAINT: {what}", flush=True)
+        print(f"  COMPLAINT: {what}", file=sys.stderr, flush=True)
         self.complaints.append(what)
 
     def configure(self, topic: str, config: str) -> None:
@@ -339,8 +360,8 @@ class World:
             for at, worker in enumerate(self.workers):
                 if worker.process.poll() is None or self._over.is_set():
                     continue
-                if worker.process.returncode == -signal.SIGKILL and self._killed:
-                    self._killed -= not worker.expected
+                if self._killing and worker.process.returncode == -signal.SIGKILL:
+                    self.struck += 1
                 elif not worker.expected:
                     self.complain(f"{worker.name} ended by itself: {worker.log()[-400:]}")
                 worker.close()
