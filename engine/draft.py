@@ -17,15 +17,10 @@ from engine import baseline
 from engine.baseline.lists import Phrases, by_words, table, word_set, words
 from engine.baseline.page import Page
 from engine.baseline.places import gazetteer
-from schemas.tools import Call, Company, Location, Plan, Skill, Suggest, Title
+from schemas.tools import TEXTS, Call, Company, Location, Plan, Skill, Suggest
 
 MOST = 12
 """Calls; a text that is all names is a list that nobody searches by."""
-
-FIELDS: dict[type, str] = {
-    Title: "title", Company: "company", Location: "location", Skill: "skill"
-}  # fmt: skip
-"""Tools with one text value that stands in the query, and the value's name."""
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -34,7 +29,7 @@ def draft(query: str, home: str | None = None) -> list[Call]:
     """At most `MOST` calls; a plan only where it is not `criteria`."""
     page, calls = baseline.sketch(query, home, near=False)
     calls = [call for call in calls if call != Plan("criteria") and not isinstance(call, Suggest)]
-    calls += _named(page, {_key(call): type(call) for call in calls if type(call) in FIELDS})
+    calls += _named(page, {_key(call): type(call) for call in calls if type(call) in TEXTS})
     return list(dict.fromkeys(as_typed(call, query) for call in calls))[:MOST]
 
 
@@ -62,7 +57,7 @@ def _named(page: Page, made: dict[str, type]) -> Iterator[Company | Location | S
 
 
 def _key(call: Call) -> str:
-    return " ".join(words(getattr(call, FIELDS[type(call)]).partition(",")[0]))
+    return " ".join(words(getattr(call, TEXTS[type(call)]).partition(",")[0]))
 
 
 @cache
@@ -81,7 +76,7 @@ def as_typed(call: Call, query: str) -> Call:
     Words that do not stand in the query are in lower case if it is, but for what comes after
     a comma: a region.
     """
-    field = FIELDS.get(type(call))
+    field = TEXTS.get(type(call))
     if field is None:
         return call
     query = query.lower() if query.isupper() else query

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from engine.draft import FIELDS
 from engine.language import PLAN_SELF_REFERENCE, write
 from schemas.profiles import Profile
 from schemas.tools import (
+    TEXTS,
     Call,
     Company,
     EasyApply,
@@ -55,7 +55,7 @@ def render(query: str, draft: Iterable[Call] = ()) -> str:
 
 
 def _plainly(call: Call) -> Call:
-    field = FIELDS.get(type(call))
+    field = TEXTS.get(type(call))
     if field is None:
         return call
     return msgspec.structs.replace(call, **{field: plain(getattr(call, field))})

@@ -196,3 +196,7 @@ encode_call = msgspec.json.Encoder().encode
 def tool_name(call: type[Tool]) -> str:
     """The tag of a struct: `DatePosted` is `date_posted`."""
     return str(call.__struct_config__.tag)
+
+
+TEXTS: dict[type[Tool], str] = {tool: tool_name(tool) for tool in (Title, Company, Location, Skill)}
+"""Tools with one text that stands in the query; its field is called as the tool."""

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.decoder import Decoder
-from engine.draft import FIELDS, MOST, draft
+from engine.draft import MOST, draft
 from engine.language import PLAN_SELF_REFERENCE, added_tokens
 from engine.prompt import (
     MAX_ITEMS,
@@ -18,7 +18,7 @@ from engine.prompt import (
     render,
 )
 from schemas.profiles import Education, Profile
-from schemas.tools import Company, Location, Title
+from schemas.tools import TEXTS, Company, Location, Title
 
 SPECIAL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<reponame>", "<file_sep>",
@@ -85,7 +85,7 @@ def test_a_draft_is_calls_and_its_texts_hold_no_token(query: str, text: str | No
     drafted = Decoder().feed(shown.removesuffix(render(query)))
     assert [type(item) for item in drafted] == [type(call) for call in calls]
     for item in drafted:
-        field = FIELDS.get(type(item))
+        field = TEXTS.get(type(item))
         assert field is None or tokens_in(getattr(item, field)) == []
 
 

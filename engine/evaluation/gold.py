@@ -15,9 +15,9 @@ from typing import Any, get_args
 import msgspec
 
 from schemas.profiles import Profile
-from schemas.tools import CALLS, Intent, encode_call, tool_name
+from schemas.tools import CALLS, TEXTS, Intent, encode_call, tool_name
 
-TEXT = {"title": "title", "company": "company", "location": "location", "skill": "skill"}
+TEXT = {name: name for name in TEXTS.values()}
 ORDER = [tool_name(tool) for tool in CALLS]
 _MARKS = ("optional", "must_include", "must_exclude")
 

@@ -9,13 +9,13 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from engine.draft import FIELDS, as_typed, draft
+from engine.draft import as_typed, draft
 from engine.evaluation.gold import Gold
 from engine.language import PLAN_SELF_REFERENCE, added_tokens, write
 from engine.prompt import continued, render
 from engine.training.vary import canonical
 from schemas.profiles import Profile
-from schemas.tools import INDUSTRIES, Call, IndustryName, Suggest
+from schemas.tools import INDUSTRIES, TEXTS, Call, IndustryName, Suggest
 
 Task = Literal["planning", "tagging", "rewriting", "suggestion"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -42,7 +42,7 @@ def sample(search: Gold, lacking: float = 0.0) -> Sample:
     person = _profile(search.profile)
     chance = Random(search.id)
     found = draft(search.query, person.location if person else None)
-    known = [c for c in found if type(c) not in FIELDS or chance.random() >= lacking]
+    known = [c for c in found if type(c) not in TEXTS or chance.random() >= lacking]
     first = render(search.query, known if chance.random() >= lacking / 2 else ())
     stretches: tuple[tuple[str, bool], ...]
     if search.intent == "self_reference":
