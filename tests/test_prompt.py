@@ -18,7 +18,7 @@ from engine.prompt import (
     render,
 )
 from schemas.profiles import Education, Profile
-from schemas.tools import TEXTS, Company, Location, Title
+from schemas.tools import TEXTS, Company, Location, Title, Tool
 
 SPECIAL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<reponame>", "<file_sep>",
@@ -85,6 +85,7 @@ def test_a_draft_is_calls_and_its_texts_hold_no_token(query: str, text: str | No
     drafted = Decoder().feed(shown.removesuffix(render(query)))
     assert [type(item) for item in drafted] == [type(call) for call in calls]
     for item in drafted:
+        assert isinstance(item, Tool)
         field = TEXTS.get(type(item))
         assert field is None or tokens_in(getattr(item, field)) == []
 
