@@ -16,6 +16,8 @@ from engine.language import added_tokens
 
 WEIGHTS = "adapter.safetensors"
 INPUTS = "run.json"
+CORRECTS = "tagstream_corrects"
+"""Says in a checkpoint's config that its prompts had drafts in training."""
 _EMBEDDING = "model.embed_tokens.weight"
 _COPIED = ("*.json", "*.jinja", "*.txt", "*.model")
 
@@ -28,7 +30,8 @@ def base(folder: Path) -> str:
 def _recipe(folder: Path) -> dict[str, Any]:
     found: Any = json.loads((folder / INPUTS).read_bytes())
     try:
-        return {name: found["recipe"][name] for name in ("base", "rank", "alpha")}
+        recipe = {name: found["recipe"][name] for name in ("base", "rank", "alpha")}
+        return recipe | {"lacking": found["recipe"].get("lacking")}
     except (KeyError, TypeError):
         raise ValueError("it has no `recipe` with `base`, `rank` and `alpha`") from None
 
@@ -70,6 +73,7 @@ def apply(folder: Path, below: Path, place: Path) -> None:
     save_file(weights, str(place / "model.safetensors"), metadata={"format": "pt"})
     config = json.loads((below / "config.json").read_bytes())
     config["vocab_size"] = len(weights[_EMBEDDING])
+    config[CORRECTS] = recipe["lacking"] is not None
     (place / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     tokenizer.save_pretrained(str(place))
 

@@ -42,7 +42,7 @@ class VllmModel:
 
     @property
     def corrects(self) -> bool:
-        return self._stepper is not None and self._stepper.tuned
+        return self._stepper is not None and self._stepper.corrects
 
     async def start(self) -> None:
         """Loads, compiles and warms up; raises `EngineDown` if it cannot.

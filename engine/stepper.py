@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from engine.answer import FIRST, WITH_PROFILE, WITHOUT_PROFILE
+from engine.delta import CORRECTS
 from engine.draft import draft
 from engine.generation import Ending, EngineError
 from engine.language import added_tokens, write
@@ -137,8 +138,10 @@ class Stepper:
         self._engine = self._made()
         self._tokenizer: Any = self._engine.get_tokenizer()
         vocabulary = self._tokenizer.get_vocab()
-        self.tuned = all(token in vocabulary for token in added_tokens())
-        self._prefix = [] if self.tuned else self._instructions()
+        tuned = all(token in vocabulary for token in added_tokens())
+        self._prefix = [] if tuned else self._instructions()
+        config = self._engine.vllm_config.model_config.hf_config
+        self.corrects: bool = getattr(config, CORRECTS, False)
         self._warm_up()
 
     @property
@@ -226,7 +229,7 @@ class Stepper:
         now = time.monotonic()
         for grammar in (FIRST, WITH_PROFILE, WITHOUT_PROFILE):
             for words in ("warehouse jobs", "nurse", "python developer in berlin, remote"):
-                prompt = render(words, draft(words) if self.tuned else ())
+                prompt = render(words, draft(words) if self.corrects else ())
                 self._waiting.append(Ask(words + grammar, prompt, grammar, now))
             self._begin()
             # A grammar is compiled beside the steps: until it is, they do nothing.

@@ -297,7 +297,12 @@ def test_a_shrunken_delta_is_a_model_to_name(tiny: Path, tmp_path: Path) -> None
     delta.shrink(tmp_path / "run", tmp_path / "small")
     made = prepare(str(tmp_path / "small"), tmp_path / "cache", "int8", lambda _: None)
     assert made.name.startswith("small@")
-    assert (made.path / "config.json").is_file()
+    assert json.loads((made.path / "config.json").read_bytes())[delta.CORRECTS] is True
+    inputs = json.loads((tmp_path / "small/run.json").read_bytes())
+    del inputs["recipe"]["lacking"]  # as runs were before there were drafts
+    (tmp_path / "small/run.json").write_text(json.dumps(inputs))
+    made = prepare(str(tmp_path / "small"), tmp_path / "cache", "int8", lambda _: None)
+    assert json.loads((made.path / "config.json").read_bytes())[delta.CORRECTS] is False
     before, after = (tmp_path / n / delta.WEIGHTS for n in ("run", "small"))
     assert after.stat().st_size < 0.6 * before.stat().st_size
 

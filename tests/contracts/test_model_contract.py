@@ -169,6 +169,10 @@ def test_whatever_is_asked_the_answer_is_valid(vllm: VllmModel, run: Run) -> Non
         assert dropped <= allowed, (ascii(query), items)
 
 
+def test_a_model_tuned_on_drafts_is_shown_them(vllm: VllmModel) -> None:
+    assert vllm.corrects
+
+
 def test_a_tuned_model_is_asked_without_instructions(vllm: VllmModel, run: Run) -> None:
     ending = run(all_of(vllm, "something else"))[-1]
     assert 0 < ending.prompt_tokens < 10
