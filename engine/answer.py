@@ -11,12 +11,12 @@ from contextlib import aclosing
 import msgspec
 
 from engine.decoder import Decoder, Dropped
-from engine.draft import draft
+from engine.draft import draft, settled
 from engine.generation import Ending, Model, Piece
 from engine.language import continuation, grammar, write
 from engine.prompt import continued, render
 from schemas.profiles import Profile
-from schemas.tools import INDUSTRIES, Call, Industry, Plan, Policy, Rewrite, Suggest
+from schemas.tools import INDUSTRIES, Call, Industry, Location, Plan, Policy, Rewrite, Suggest
 
 MAX_CALLS = 64
 FIRST = grammar()
@@ -63,7 +63,8 @@ async def answer(
         rules.wants_profile = False
     usage = Usage()
     home = profile.location if profile else None
-    prompt = render(query, draft(query, home) if model.corrects else ())
+    drafted = draft(query, home) if model.corrects else []
+    prompt = render(query, drafted)
     requests = _rest(prompt, profile, said) if said else [(prompt, FIRST)]
     while requests:
         decoder = Decoder()
@@ -71,7 +72,9 @@ async def answer(
             async for heard in generation:
                 if isinstance(heard, Piece):
                     for item in decoder.feed(heard.text):
-                        yield rules.judge(item)
+                        yield rules.judge(
+                            settled(item, query, drafted) if isinstance(item, Location) else item
+                        )
                 else:
                     usage = usage.and_then(heard)
         for cut in decoder.close():

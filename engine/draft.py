@@ -7,7 +7,7 @@ place; the place shows only where it says which of several places of a name is m
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -22,6 +22,9 @@ from schemas.tools import TEXTS, Call, Company, Location, Plan, Skill, Suggest
 MOST = 12
 """Calls; a text that is all names is a list that nobody searches by."""
 
+_ALIKE = 3
+"""Letters that a misspelt region begins with all the same."""
+
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -31,6 +34,22 @@ def draft(query: str, home: str | None = None) -> list[Call]:
     calls = [call for call in calls if call != Plan("criteria") and not isinstance(call, Suggest)]
     calls += _named(page, {_key(call): type(call) for call in calls if type(call) in TEXTS})
     return list(dict.fromkeys(as_typed(call, query) for call in calls))[:MOST]
+
+
+def settled(location: Location, query: str, drafted: Iterable[Call]) -> Location:
+    """The place with the region that the draft gives it, or without, if the draft has the place.
+
+    Which place is meant follows from the query's words and the home, by rule: a region that
+    neither names, not even misspelt, is the model's own.
+    """
+    named, _, region = location.location.partition(", ")
+    said = {word[:_ALIKE] for word in words(query)}
+    if said & {word[:_ALIKE] for word in words(region)}:
+        return location
+    for known in drafted:
+        if isinstance(known, Location) and _key(known) == _key(location):
+            return Location(named + "".join(known.location.partition(",")[1:]))
+    return location
 
 
 def _named(page: Page, made: dict[str, type]) -> Iterator[Company | Location | Skill]:

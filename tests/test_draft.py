@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.draft import MOST, as_typed, draft
+from engine.draft import MOST, as_typed, draft, settled
 from schemas.tools import Company, Location, Plan, Policy, Skill, Suggest, Title
 
 
@@ -29,6 +29,20 @@ def test_the_home_shows_only_where_it_settles_a_place() -> None:
     assert draft("nurse springfield", "Chicago, Illinois")[-1] == Location("springfield, Illinois")
     for query in ("nurse leeds", "remote python developer", "acme"):
         assert draft(query, "Chicago, Illinois") == draft(query)
+
+
+@pytest.mark.parametrize(("query", "home", "said", "right"), [
+    ("bookmobile driver portland", None, "portland, Victoria", "portland"),
+    ("nurse springfield", "Chicago, Illinois", "springfield", "springfield, Illinois"),
+    ("nurse springfield", "Chicago, Illinois", "springfield, Ohio", "springfield, Illinois"),
+    ("nurse springfield masachusets", None, "springfield, Massachusetts", ""),
+    ("nurse nowhereville", "Chicago, Illinois", "nowhereville, Illinois", ""),
+    ("nurse leeds", None, "leeds", ""),
+])  # fmt: skip
+def test_which_place_is_meant_is_the_rules_word(
+    query: str, home: str | None, said: str, right: str
+) -> None:
+    assert settled(Location(said), query, draft(query, home)) == Location(right or said)
 
 
 def test_texts_are_in_the_case_of_the_query() -> None:

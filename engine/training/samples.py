@@ -15,7 +15,7 @@ from engine.language import PLAN_SELF_REFERENCE, added_tokens, write
 from engine.prompt import continued, render
 from engine.training.vary import canonical
 from schemas.profiles import Profile
-from schemas.tools import INDUSTRIES, TEXTS, Call, IndustryName, Suggest
+from schemas.tools import INDUSTRIES, TEXTS, Call, IndustryName, Location, Suggest
 
 Task = Literal["planning", "tagging", "rewriting", "suggestion"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -42,7 +42,7 @@ def sample(search: Gold, lacking: float = 0.0) -> Sample:
     person = _profile(search.profile)
     chance = Random(search.id)
     found = draft(search.query, person.location if person else None)
-    known = [c for c in found if type(c) not in TEXTS or chance.random() >= lacking]
+    known = [c for c in found if _sure(c) or chance.random() >= lacking]
     first = render(search.query, known if chance.random() >= lacking / 2 else ())
     stretches: tuple[tuple[str, bool], ...]
     if search.intent == "self_reference":
@@ -61,6 +61,11 @@ def sample(search: Gold, lacking: float = 0.0) -> Sample:
         stretches=tuple(s for s in stretches if s[0]),
         tools=tuple(dict.fromkeys(call["tool"] for call in canonical(search))),
     )
+
+
+def _sure(call: Call) -> bool:
+    """No name, or a place with its region, which the answer has to have all the same."""
+    return type(call) not in TEXTS or (isinstance(call, Location) and "," in call.location)
 
 
 def answer(search: Gold) -> list[Call]:
