@@ -487,9 +487,32 @@ _UNTAGGED = (
 )  # fmt: skip
 
 
+_FIGURES = (
+    "max {} interviews", "max {} interview rounds", "up to {} clients a day", "under {} employees",
+    "fewer than {} beds", "class of {} pupils", "under {} miles", "max {} hours travel",
+    "team of {}", "less than {} patients a shift", "{} seat call centre", "over {} applicants",
+    "at least {} applicants", "{} plus applicants is fine", "no more than {} meetings a week",
+    "{} day week", "under {} minutes from the station", "{}m turnover", "{}k budget",
+    "{} weeks on {} off", "max {} stops", "section {}", "level {}", "band {}", "{} days notice",
+)  # fmt: skip
+_WORDS_OF_FILTERS = (
+    "remote site", "remote village", "remote community", "onsite parking", "on-site gym",
+    "apply in person", "in person interview", "hybrid cars", "hybrid bikes", "few applicants",
+    "refer a friend bonus", "apply by friday", "easy hours", "quick decision", "part time students",
+    "full time mum here",
+    "friends and family discount", "casual dress", "starting this week", "open day today",
+    "interviews this month", "within a month of starting", "new office", "paid weekly",
+    "paid monthly", "daily tips", "weekly targets", "salary negotiable", "competitive salary",
+)  # fmt: skip
+
+
 def untagged(rng: Random, _: Pool) -> Part:
-    """Words that no tool takes."""
-    return Part(rng.choice(_UNTAGGED))
+    """Words that no tool takes, in a half of the cases a filter's own words."""
+    kind = rng.random()
+    if kind < 0.25:
+        numbers = (rng.choice((2, 3, 4, 5, 8, 10, 12, 20, 30, 50, 100)) for _ in range(2))
+        return Part(rng.choice(_FIGURES).format(*numbers))
+    return Part(rng.choice(_WORDS_OF_FILTERS if kind < 0.5 else _UNTAGGED))
 
 
 def excluded(rng: Random, pool: Pool) -> Part:
