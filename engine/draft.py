@@ -37,18 +37,18 @@ def draft(query: str, home: str | None = None) -> list[Call]:
 
 
 def settled(location: Location, query: str, drafted: Iterable[Call]) -> Location:
-    """The place with the region that the draft gives it, or without, if the draft has the place.
+    """The place as the draft has it, with its region or without, if the draft has the place.
 
     Which place is meant follows from the query's words and the home, by rule: a region that
     neither names, not even misspelt, is the model's own.
     """
-    named, _, region = location.location.partition(", ")
+    region = location.location.partition(",")[2]
     said = {word[:_ALIKE] for word in words(query)}
     if said & {word[:_ALIKE] for word in words(region)}:
         return location
     for known in drafted:
         if isinstance(known, Location) and _key(known) == _key(location):
-            return Location(named + "".join(known.location.partition(",")[1:]))
+            return known
     return location
 
 

@@ -36,6 +36,7 @@ def test_the_home_shows_only_where_it_settles_a_place() -> None:
     ("nurse springfield", "Chicago, Illinois", "springfield", "springfield, Illinois"),
     ("nurse springfield", "Chicago, Illinois", "springfield, Ohio", "springfield, Illinois"),
     ("nurse springfield masachusets", None, "springfield, Massachusetts", ""),
+    ("bookmobile driver portland", None, "portland,Victoria", "portland"),
     ("nurse nowhereville", "Chicago, Illinois", "nowhereville, Illinois", ""),
     ("nurse leeds", None, "leeds", ""),
 ])  # fmt: skip

@@ -149,6 +149,11 @@ def test_a_draft_in_training_lacks_some_names_and_now_and_then_all() -> None:
     assert set(made) == {render("nurse leeds", names) for names in kept}
     assert 400 < made[whole] < 600
     assert made[render("nurse leeds")] > 100
+    place = "nurse springfield"
+    home = msgspec.structs.replace(search, query=place, profile={"location": "Chicago, Illinois"})
+    for n in range(100):
+        made_one = sample(msgspec.structs.replace(home, id=f"s-{n}"), 0.25)
+        assert "springfield, Illinois" in made_one.stretches[0][0]
 
 
 WORDS = ("nurse", "cook", "driver", "teacher", "welder", "clerk")

@@ -36,14 +36,17 @@ def sample(search: Gold, lacking: float = 0.0) -> Sample:
     """Raises `msgspec.ValidationError` if a call does not fit the schema.
 
     `lacking` is the share of its names that the draft loses, as lists lack many in life: made-up
-    searches are made of the very lists. Half of that is the share of samples without a draft.
+    searches are made of the very lists. Half of that is the share of samples without a draft. A
+    place with its region stays: the answer has to have the region, and nothing else tells it.
     """
     calls = answer(search)
     person = _profile(search.profile)
     chance = Random(search.id)
     found = draft(search.query, person.location if person else None)
-    known = [c for c in found if _sure(c) or chance.random() >= lacking]
-    first = render(search.query, known if chance.random() >= lacking / 2 else ())
+    known = [c for c in found if type(c) not in TEXTS or _settled(c) or chance.random() >= lacking]
+    if chance.random() < lacking / 2:
+        known = [c for c in known if _settled(c)]
+    first = render(search.query, known)
     stretches: tuple[tuple[str, bool], ...]
     if search.intent == "self_reference":
         second = continued(first, person).removeprefix(first + PLAN_SELF_REFERENCE)
@@ -63,9 +66,8 @@ def sample(search: Gold, lacking: float = 0.0) -> Sample:
     )
 
 
-def _sure(call: Call) -> bool:
-    """No name, or a place with its region, which the answer has to have all the same."""
-    return type(call) not in TEXTS or (isinstance(call, Location) and "," in call.location)
+def _settled(call: Call) -> bool:
+    return isinstance(call, Location) and "," in call.location
 
 
 def answer(search: Gold) -> list[Call]:
