@@ -24,6 +24,7 @@ from consumers.deliveries import Delivery, read
 from consumers.partitions import Partition, abort, drain
 from consumers.published import Outputs
 from consumers.watermarks import OnCommit, Watermarks, unheard
+from schemas.clock import steady
 
 log = logging.getLogger(__name__)
 Process = Callable[[Delivery], Coroutine[Any, Any, None]]
@@ -73,7 +74,7 @@ def _unreadable(tp: TopicPartition, offset: int, partition: Partition) -> Delive
         timestamp=time.time(),
         received=time.monotonic(),
         received_at=time.time(),
-        done=partition.offsets.track(offset, time.time()),
+        done=partition.offsets.track(offset, steady()),
         problem="a header's name in its batch is not UTF-8; read it at tagstream-source",
         problem_class="Unreadable",
     )
@@ -222,6 +223,9 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
     ) -> None:
         self.watermarks.follow(partition, record.offset)
         query, problem_class, problem = read(record.value)
+        source = f"{record.topic}/{record.partition}/{record.offset}"
+        published = partition.published.pop(source, None)
+        begun = min(partition.since, steady(received)) if published else steady(received)
         self._open(
             partition,
             Delivery(
@@ -234,10 +238,8 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                 timestamp=record.timestamp / 1_000,
                 received=received,
                 received_at=received_at,
-                done=partition.offsets.track(record.offset, received_at),
-                published=partition.published.pop(
-                    f"{record.topic}/{record.partition}/{record.offset}", None
-                ),
+                done=partition.offsets.track(record.offset, begun),
+                published=published,
                 query=query,
                 problem=problem,
                 problem_class=problem_class,
@@ -316,6 +318,8 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         try:
             since = await outputs.since(self._settings.group, [p.tp for p in mine.values()])
             await self.watermarks.claim([p for p in mine.values() if p.tp not in since])
+            for place, one in since.items():
+                mine[f"{place.topic}/{place.partition}"].since = one.time_ms / 1_000
             for source, published in (await outputs.read(since)).items():
                 mine[source.rpartition("/")[0]].published[source] = published
         except (KafkaError, OSError) as error:

@@ -49,8 +49,8 @@ class Offsets:
 
     @property
     def begun(self) -> float | None:
-        """When the oldest record at or above the watermark was begun; None if none was."""
-        return self._open[0].begun if self._open else None
+        """Before it no record at or above the watermark was begun; None if none was."""
+        return min((entry.begun for entry in self._open), default=None)
 
     @property
     def position(self) -> int | None:

@@ -28,6 +28,8 @@ class Partition:
         self.paused = False
         self.published: dict[str, Published] = {}
         """What lies in the output topics for records that come again, by source."""
+        self.since = 0.0
+        """Epoch seconds before which nothing of that was begun."""
         self.expected: int | None = None
         """The offset after the last one fetched."""
         self._mark: int | None = None

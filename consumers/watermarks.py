@@ -21,6 +21,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from consumers.partitions import Partition
+from schemas.clock import steady
 
 log = logging.getLogger(__name__)
 OnCommit = Callable[[str, int, int], None]
@@ -32,7 +33,10 @@ _PROBE_S = 2.0
 def _since(partition: Partition) -> str:
     """Milliseconds: nothing at or above the watermark was begun before."""
     begun = partition.offsets.begun
-    return str(int((time.time() if begun is None else begun) * 1_000))
+    since = steady() if begun is None else begun
+    if partition.published:  # begun before they were ours, and not by us yet
+        since = min(since, partition.since)
+    return str(int(since * 1_000))
 
 
 def unheard(_topic: str, _partition: int, _watermark: int) -> None:

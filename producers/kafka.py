@@ -18,6 +18,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.partitioner import murmur2
 
+from schemas.clock import steady
+
 log = logging.getLogger(__name__)
 
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -32,6 +34,11 @@ _hash = lru_cache(4_096)(murmur2)  # in Python, and the same key goes to every t
 def _partition(key: bytes | None, places: Sequence[int], _available: Sequence[int]) -> int:
     """As Kafka's own clients choose, so that a key's events are where readers expect them."""
     return places[(int(_hash(key or b"")) & 0x7FFFFFFF) % len(places)]
+
+
+def _now_ms() -> int:
+    """A record's time: replays look for it, and brokers refuse one that is far ahead."""
+    return int(steady() * 1_000)
 
 
 class ProducerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +160,10 @@ class EventProducer:
         if alone or (message.key is None and message.value is None):
             receipt.future = await self._watched(self._batched(message, producer), producer)
             return
-        sending = producer.send(message.topic, message.value, message.key, headers=message.headers)
+        sending = producer.send(
+            message.topic, message.value, message.key,
+            timestamp_ms=_now_ms(), headers=message.headers,
+        )  # fmt: skip
         if message.topic in self._known:
             receipt.future = await sending  # aiokafka's own limit holds
         else:  # it waits for metadata, and for ever if it is stopped meanwhile
@@ -182,7 +192,9 @@ class EventProducer:
         """
         places = sorted(await producer.partitions_for(message.topic))
         batch = producer.create_batch()
-        batch.append(key=message.key, value=message.value, timestamp=None, headers=message.headers)
+        batch.append(
+            key=message.key, value=message.value, timestamp=_now_ms(), headers=message.headers
+        )
         batch.close()
         place = _partition(message.key, places, places)
         sent: asyncio.Future[object] = await producer.send_batch(

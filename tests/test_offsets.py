@@ -18,16 +18,18 @@ class OffsetsMachine(RuleBasedStateMachine):
         self.offsets = Offsets()
         self.ends: dict[int, Callable[[], None]] = {}
         self.done: set[int] = set()
+        self.begun: dict[int, float] = {}
         self.marks: list[int] = []
 
     def naive(self) -> int | None:
         """The lowest offset that is not done, else the one after all."""
         return min(set(self.ends) - self.done, default=max(self.ends, default=-1) + 1 or None)
 
-    @rule(gap=st.sampled_from((0, 0, 0, 1, 5, 10**12)))
-    def hand_out(self, gap: int) -> None:
+    @rule(gap=st.sampled_from((0, 0, 0, 1, 5, 10**12)), begun=st.floats(0, 9))
+    def hand_out(self, gap: int, begun: float) -> None:
         offset = max(self.ends, default=-1) + 1 + gap
-        self.ends[offset] = self.offsets.track(offset)
+        self.ends[offset] = self.offsets.track(offset, begun)
+        self.begun[offset] = begun
 
     @precondition(lambda self: self.ends)
     @rule(data=st.data())
@@ -63,6 +65,8 @@ class OffsetsMachine(RuleBasedStateMachine):
         assert offsets.pending == len(still)
         assert offsets.span == len([o for o in self.ends if mark is not None and o >= mark])
         assert offsets.next == (max(self.ends) + 1 if self.ends else None)
+        above = [begun for o, begun in self.begun.items() if mark is not None and o >= mark]
+        assert offsets.begun == min(above, default=None)
         if mark is not None:
             assert all(mark <= offset for offset in still)
             self.marks.append(mark)

@@ -60,7 +60,7 @@ def main() -> int:
         verdict, complaints = strike(Path(folder), asked, planned, out)
     if asked.json:
         print(msgspec.json.encode(verdict).decode())
-    for line in [*complaints, *verdict.violations[:20]]:
+    for line in [*complaints, *verdict.violations[:60]]:
         print(f"VIOLATION: {line}", file=out)
     bad = len(complaints) + len(verdict.violations)
     print(report(verdict, bad, asked.seed), file=out)

@@ -104,28 +104,23 @@ def comes_back(world: World, _: Random) -> None:
 
 def full_window(world: World, _: Random) -> None:
     """Partitions are taken away while every slot is taken."""
-    world.burst(700)
-    world.until_full(30.0)
+    world.fill(60.0)
     extra = world.join()
     until_assigned(extra)
     extra.quit()
 
 
 def killed_between_sends(world: World, _: Random) -> None:
-    world.kill_by_query(30.0)
+    world.kill_by_query(90.0)
 
 
 def retention(world: World, rng: Random) -> None:
     """What nobody has read is deleted: the group's offset is out of range."""
-    world.burst(200)
-    time.sleep(1.5)
-    for worker in list(world.workers):
-        worker.kill()
     world.retention(rng)
 
 
 def until_assigned(worker: Worker) -> None:
-    worker.until(lambda: worker.said("assigned [("), "it has partitions", 30.0)
+    worker.until(lambda: worker.said("assigned [("), "it has partitions", 60.0)
 
 
 def engine(mark: str) -> Inject:

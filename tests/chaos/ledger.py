@@ -178,12 +178,16 @@ def _events(
     for source, found in ended.items():
         asked = accepted.get(source)
         done = found[0].json()
-        first: dict[int, bytes] = {}
+        first: dict[int, Got] = {}
         for record in by_source.get(source, []):
             event = record.json()
-            call = msgspec.json.encode(event["call"])
-            if first.setdefault(event["index"], call) != call:
-                yield f"{source}: event {event['index']} was repeated as another"
+            if (stood := first.setdefault(event["index"], record)) is not record:
+                call, again = (msgspec.json.encode(r.json()["call"]) for r in (stood, record))
+                if call != again:
+                    yield (
+                        f"{source}: event {event['index']} of {_who(stood)} was repeated as"
+                        f" another by {_who(record)}; done: {', '.join(map(_ending, found))}"
+                    )
         if asked is None:
             continue
         if done["status"] != "failed" and sorted(first) != list(range(len(first))):
@@ -192,10 +196,21 @@ def _events(
             yield f"{source}: {len(first)} events, its {done['status']} event says {done['events']}"
         if done["status"] in ("complete", "denied"):
             wanted = undisturbed(asked, done["profile"])
-            made = [first[i] for i in sorted(first)[: done["events"]]]
+            made = [
+                msgspec.json.encode(first[i].json()["call"])
+                for i in sorted(first)[: done["events"]]
+            ]
             if obeys and done["status"] == "complete" and made != wanted:
                 yield f"{source} {asked.query!r}: {made} instead of {wanted}"
         yield from _after_done(source, by_source.get(source, []), found)
+
+
+def _who(record: Got) -> str:
+    return record.headers["tagstream-worker"].decode()
+
+
+def _ending(done: Got) -> str:
+    return f"{done.json()['status']} by {_who(done)}"
 
 
 def _after_done(source: str, events: Sequence[Got], dones: Sequence[Got]) -> Iterator[str]:

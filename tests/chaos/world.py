@@ -98,7 +98,7 @@ class World:
         self.extra: list[Worker] = []
         self.deaths = 0
         self.struck = 0
-        """Workers that a query has killed."""
+        """Workers that a query has killed; each left its mark in the folder."""
         self._gone: list[tuple[int, range]] = []
         """Partition and offsets that retention has deleted above what was committed."""
         self._rng = Random(seed)
@@ -107,8 +107,9 @@ class World:
         self._ending, self._over = threading.Event(), threading.Event()
         self._urgent: list[str] = []
         self._number = 0
-        self._killing = False
         self._burst = 0
+        self._closed = threading.Event()
+        """No worker is started while it is set."""
 
     # --- what faults use ----------------------------------------------------------------
 
@@ -133,35 +134,41 @@ class World:
 
     def kill_by_query(self, limit_s: float) -> None:
         """The next query kills its worker between two sends; returns once it has."""
-        before, self._killing = self.struck, True
-        try:
-            self.ask(KILL)
-            service.eventually(lambda: self.struck > before, "a worker was killed", limit_s)
-        finally:
-            self._killing = False
+        before = self.struck
+        self.ask(KILL)
+        service.eventually(lambda: self.struck > before, "a worker was killed", limit_s)
 
-    def burst(self, count: int) -> None:
-        """As many queries at once."""
-        self._burst = count
-
-    def until_full(self, limit_s: float) -> None:
-        """A worker has as many queries in flight as it may."""
+    def fill(self, limit_s: float) -> None:
+        """Publishes bursts until a worker has as many queries in flight as it may."""
 
         def full(worker: Worker) -> bool:
             with contextlib.suppress(OSError, ValueError):  # it is about to end, or begins
                 return worker.metric("tagstream_in_flight") >= WINDOW
             return False
 
-        service.eventually(lambda: any(map(full, list(self.workers))), "a full window", limit_s)
+        def filled() -> bool:
+            self._burst = self._burst or 50
+            return any(map(full, list(self.workers)))
+
+        service.eventually(filled, "a full window", limit_s)
+        self._burst = 0
 
     def retention(self, rng: Random) -> None:
-        """Deletes all that one partition of the queries holds; what is not committed is gone."""
+        """While no worker runs, deletes all that one partition of the queries holds."""
         place = TopicPartition(self.settings.queries_topic, rng.randrange(PARTITIONS))
+        self._closed.set()
         try:
+            for worker in list(self.workers):
+                worker.kill()
+            mark = len(self.accepted)
+            self._burst = 200
+            service.eventually(lambda: len(self.accepted) > mark + 150, "a burst accepted", 60.0)
             done = within(committed(self.settings), 30.0)[place.partition]
             end = within(_delete_all(self.settings.kafka_bootstrap, place), 60.0)
         except (KafkaError, TimeoutError) as error:
             raise AssertionError(f"nothing could be deleted: {error!r}") from None
+        finally:
+            self._closed.clear()
         assert done < end, "all was committed"
         self._gone.append((place.partition, range(done, end)))
 
@@ -358,12 +365,15 @@ class World:
         """Starts workers again that have ended."""
         while not self._over.wait(0.3):
             for at, worker in enumerate(self.workers):
-                if worker.process.poll() is None or self._over.is_set():
+                code = worker.process.poll()
+                if code is None or self._closed.is_set() or self._over.is_set():
                     continue
-                if self._killing and worker.process.returncode == -signal.SIGKILL:
+                marks = len(list(self.folder.glob(f"{KILL}-*")))
+                if not worker.expected and code == -signal.SIGKILL and marks > self.struck:
                     self.struck += 1
                 elif not worker.expected:
-                    self.complain(f"{worker.name} ended by itself: {worker.log()[-400:]}")
+                    said = worker.log()[-1_000:] or "(its disk was full)"
+                    self.complain(f"{worker.name} ended by itself with {code}: {said}")
                 worker.close()
                 self.deaths += 1
                 self.workers[at] = self._started(f"{worker.name.split('.')[0]}.{self.deaths}")

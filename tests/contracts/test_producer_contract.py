@@ -4,6 +4,7 @@ In: a producer and two topics, of which one takes only small records. Out: what 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -104,6 +105,22 @@ def test_a_message_arrives_as_it_is(place: Place) -> None:
             return await lies(place.big, len(sent))
 
     assert sorted(within(work()), key=repr) == sorted(sent, key=repr)
+
+
+def test_a_wall_clock_that_jumps_is_not_seen(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers refuse records of tomorrow, and replays look for events by their time."""
+    right = time.time
+
+    async def work() -> list[Message]:
+        async with place.producer() as (producer, lies):
+            monkeypatch.setattr(time, "time", lambda: right() + 86_400)
+            await producer.deliver(Message(place.big, b"q", b"tomorrow", []))
+            monkeypatch.setattr(time, "time", lambda: right() - 86_400)
+            await producer.deliver(Message(place.big, b"q", b"yesterday", []))
+            monkeypatch.undo()
+            return await lies(place.big, 2)
+
+    assert [message.value for message in within(work())] == [b"tomorrow", b"yesterday"]
 
 
 def test_what_is_settled_lies_there_in_order(place: Place) -> None:
