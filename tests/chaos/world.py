@@ -160,16 +160,22 @@ class World:
         try:
             for worker in list(self.workers):
                 worker.kill()
-            mark = len(self.accepted)
-            self._burst = 200
-            service.eventually(lambda: len(self.accepted) > mark + 150, "a burst accepted", 60.0)
             done = within(committed(self.settings), 30.0)[place.partition]
+            self._burst = 200
+            wanted = f"{place.topic}/{place.partition}/"
+
+            def unread() -> int:
+                offsets = [int(s.removeprefix(wanted)) for s in list(self.accepted)
+                           if s.startswith(wanted)]  # fmt: skip
+                return sum(offset >= done for offset in offsets)
+
+            service.eventually(lambda: unread() >= 20, "20 records that nobody has read", 60.0)
             end = within(_delete_all(self.settings.kafka_bootstrap, place), 60.0)
         except (KafkaError, TimeoutError) as error:
             raise AssertionError(f"nothing could be deleted: {error!r}") from None
         finally:
             self._closed.clear()
-        assert done < end, "all was committed"
+        assert done < end, f"offset {done} is committed, and only those below {end} are deleted"
         self._gone.append((place.partition, range(done, end)))
 
     def lost(self, source: str) -> bool:
