@@ -9,6 +9,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
+from engine.baseline.lists import fold
 from engine.baseline.location import settled
 from engine.evaluation.gold import ORDER, Gold
 from engine.training import sources
@@ -49,7 +50,7 @@ _ASKS = (
 def criteria(rng: Random, pool: Pool) -> Gold:
     """A search for jobs by one to six parts."""
     count = rng.choices((1, 2, 3, 4, 5, 6), (38, 32, 17, 8, 3, 2))[0]
-    kinds = _kinds(rng, count)
+    kinds = _kinds(rng, count) if rng.random() < 0.96 else _stack(rng)
     home = _home(rng) if rng.random() < 0.55 else None
     parts = [(kind, KINDS[kind](rng, pool)) for kind in kinds]
     parts = [(kind, _placed(part, home) if kind == "location" else part) for kind, part in parts]
@@ -73,6 +74,14 @@ def _kinds(rng: Random, count: int) -> list[str]:
     if not set(kinds) - {"untagged", "excluded"}:
         kinds[0] = "title"
     return kinds
+
+
+def _stack(rng: Random) -> list[str]:
+    """Two to four skills in a row, now and then with something else."""
+    return ["skill"] * rng.randrange(2, 5) + rng.choices(
+        ([], ["location"], ["workplace"], ["employment"], ["salary"], ["untagged"]),
+        (50, 15, 10, 8, 8, 9),
+    )[0]
 
 
 def _placed(part: Part, home: str | None) -> Part:
@@ -317,6 +326,74 @@ def _referring(rng: Random, words: list[str], stated: list[tuple[str, Part]]) ->
     return rng.choice(_ASKS).format(text) if rng.random() < 0.16 else text
 
 
+_STANDS_FOR: dict[str, Call] = {
+    "day": {"tool": "date_posted", "within": "day"},
+    "week": {"tool": "date_posted", "within": "week"},
+    "part_time": {"tool": "employment", "type": "part_time"},
+    "full_time": {"tool": "employment", "type": "full_time"},
+    "temporary": {"tool": "employment", "type": "temporary"},
+    "internship": {"tool": "employment", "type": "internship"},
+    "remote": {"tool": "workplace", "type": "remote"},
+    "entry_level": {"tool": "seniority", "level": "entry_level"},
+}
+
+
+def foreign(rng: Random, pool: Pool) -> Gold:
+    """A search in another language than English, or half in it."""
+    says = sources.tongues()[rng.choice(tuple(sources.tongues()))]
+    home = _home(rng) if rng.random() < 0.6 else None
+    person = profile(rng, pool, home) if rng.random() < 0.7 else {}
+
+    def word(kind: str) -> str:
+        text = rng.choice(says[kind])
+        return text if rng.random() < 0.6 else fold(text)
+
+    asked = rng.choices(("", "near", "fit"), (72, 18, 10))[0]
+    calls: list[Call] = []
+    title = ""
+    if asked != "fit" and rng.random() < 0.75:
+        title = word("title") if rng.random() < 0.75 else rng.choice(pool.titles)
+        calls.append({"tool": "title", "title": title})
+    what = [title]
+    if rng.random() < (0.5 if title else 0.9):
+        what.append(word("job"))
+        if rng.random() < 0.5:
+            what.reverse()
+    beside: list[str] = []
+    kinds = [kind for kind in _STANDS_FOR if kind in says]
+    for kind in rng.sample(kinds, rng.choices((0, 1, 2), (55, 36, 9))[0]):
+        if _STANDS_FOR[kind]["tool"] not in {call["tool"] for call in calls}:
+            beside.append(word(kind))
+            calls.append(_STANDS_FOR[kind])
+    if rng.random() < 0.4:
+        beside.append(word("untagged"))
+    if asked != "near" and rng.random() < 0.45:
+        part = _placed(KINDS["location"](rng, pool), home)
+        beside.append(word("in").format(part.text) if rng.random() < 0.6 else part.text)
+        calls += part.calls
+    for kind, share in (("company", 0.12), ("skill", 0.05)):
+        if rng.random() < share and asked != "fit":
+            part = KINDS[kind](rng, pool)
+            beside.append(part.text)
+            calls += part.calls
+    rng.shuffle(beside)
+    fact = _fact(asked, person) if asked else None
+    main = " ".join(filter(None, what))
+    if fact:
+        place = word("in").format(fact[0]) if asked == "near" else ""
+        sought = main if asked == "near" else f"{fact[0].lower()} {main}"
+        rewrite = " ".join(filter(None, [sought, *beside, place]))
+        calls += [*fact[1], {"tool": "rewrite", "query": rewrite}]
+    said = [main, *beside]
+    if asked:
+        said.insert(rng.randrange(1, len(said) + 1), word(asked))
+    if rng.random() < 0.2 and not beside[2:]:
+        said[0] = word("ask").format(said[0])
+    plan = {"tool": "plan", "intent": "self_reference"} if asked else _CRITERIA
+    query = _typed(rng, " ".join(filter(None, said)) or word("job"), 0.0)
+    return _finished(query, [plan, *calls], person or ({"location": home} if home else None))
+
+
 _NO_JOB = (
     "what does a {title} do", "average salary {title} {place}", "how much does a {title} make",
     "{title} resume template", "{title} interview questions", "how to become a {title}",
@@ -346,6 +423,21 @@ _NO_JOB = (
 _MASH = "asdfghjklqwertyuiopzxcvbnm;.,/1234567890"
 
 
+def _thing(rng: Random, pool: Pool) -> str:
+    """A title, company, place or skill, and what makes it no search for a job."""
+    kind = rng.choices(("title", "company", "place", "skill", "filter"), (34, 24, 14, 18, 10))[0]
+    thing = rng.choice(sources.things()[kind])
+    match kind:
+        case "title":
+            return f"{bare_title(rng, pool).calls[0]['title']} {thing}"
+        case "skill":
+            return f"{rng.choice(sources.skills())[0]} {thing}"
+        case "company" | "place":
+            part = KINDS["location" if kind == "place" else "company"](rng, pool)
+            return f"{part.text} {thing}"
+    return thing
+
+
 def no_job(rng: Random, pool: Pool) -> Gold:
     """Words of job searches in searches for something else; and junk."""
     if rng.random() < 0.1:
@@ -353,6 +445,8 @@ def no_job(rng: Random, pool: Pool) -> Gold:
         if rng.random() < 0.4:
             keys = " ".join(keys[i : i + 4] for i in range(0, len(keys), 4))
         query = keys.strip() or "x"
+    elif rng.random() < 0.6:
+        query = _typed(rng, _thing(rng, pool), 0.08)
     else:
         form = rng.choice(_NO_JOB)
         query = form.format(
@@ -425,4 +519,4 @@ def _finished(query: str, calls: list[Call], person: dict[str, Any] | None) -> G
     return Gold(id="", query=text, profile=person, gold=once)
 
 
-__all__ = ["criteria", "groups", "home", "no_job", "plural", "profile", "self_reference"]
+__all__ = ["criteria", "foreign", "groups", "home", "no_job", "plural", "profile", "self_reference"]

@@ -9,7 +9,9 @@ import gzip
 import json
 import re
 import zlib
+from collections.abc import Iterator
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -43,6 +45,26 @@ class Employer(msgspec.Struct, frozen=True):
     large: bool
     word: bool
     """The name is an ordinary word too."""
+
+
+def _columns(name: str) -> Iterator[list[str]]:
+    text = files("engine.training").joinpath("lists", f"{name}.tsv").read_text("utf-8")
+    yield from (line.split("\t") for line in text.splitlines() if not line.startswith("#"))
+
+
+@cache
+def things() -> dict[str, tuple[str, ...]]:
+    """What makes no job search of a title, company, place or skill; `filter`: by itself."""
+    return {kind: tuple(texts.split("; ")) for kind, texts in _columns("things")}
+
+
+@cache
+def tongues() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Words of job searches by language (ISO 639) and by what they stand for."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for language, kind, texts in _columns("tongues"):
+        found.setdefault(language, {})[kind] = tuple(texts.split("; "))
+    return found
 
 
 def kept_out(value: str) -> bool:

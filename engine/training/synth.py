@@ -23,8 +23,8 @@ HELD_OUT = ("executive_nyc", "hospitality_sydney", "student_paris_europe")
 """Voices that validation has to itself."""
 
 _SORTS: tuple[tuple[str, float], ...] = (
-    ("written", 0.62), ("criteria", 0.20), ("self_reference", 0.07), ("no_job", 0.07),
-    ("groups", 0.04),
+    ("written", 0.60), ("criteria", 0.18), ("self_reference", 0.06), ("no_job", 0.08),
+    ("groups", 0.03), ("foreign", 0.05),
 )  # fmt: skip
 _TIMES = {"criteria": 2, "self_reference": 2, "non_job": 4, "trust_violation": 3}
 """How often a hand-written search comes in a round: what cannot be made up, more often."""
@@ -46,7 +46,7 @@ def searches(seeds: list[Gold], seed: int) -> Iterator[Gold]:
     sorts, weights = zip(*_SORTS, strict=True)
     made: dict[str, Callable[[Random, Pool], Gold]] = {
         "criteria": compose.criteria, "self_reference": compose.self_reference,
-        "no_job": compose.no_job, "groups": compose.groups,
+        "no_job": compose.no_job, "groups": compose.groups, "foreign": compose.foreign,
     }  # fmt: skip
     waiting: list[Gold] = []
     count = 0

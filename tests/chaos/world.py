@@ -133,10 +133,20 @@ class World:
         self._urgent.append(mark)
 
     def kill_by_query(self, limit_s: float) -> None:
-        """The next query kills its worker between two sends; returns once it has."""
-        before = self.struck
-        self.ask(KILL)
-        service.eventually(lambda: self.struck > before, "a worker was killed", limit_s)
+        """A query kills its worker between two sends; returns once one has.
+
+        One whose engine goes down under it does not: then another is asked to.
+        """
+        before, asked = self.struck, 0.0
+
+        def struck() -> bool:
+            nonlocal asked
+            if time.monotonic() > asked + 10:
+                asked = time.monotonic()
+                self.ask(KILL)
+            return self.struck > before
+
+        service.eventually(struck, "a worker was killed", limit_s)
 
     def fill(self, limit_s: float) -> None:
         """Publishes bursts until a worker has as many queries in flight as it may."""
