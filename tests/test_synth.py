@@ -8,7 +8,7 @@ from random import Random
 import msgspec
 import pytest
 
-from engine.baseline.location import settled
+from engine.baseline.home import settled
 from engine.evaluation.gold import Gold, errors, read, spellings
 from engine.evaluation.scoring import normal, score, supported
 from engine.training import noise, sources

@@ -6,15 +6,14 @@ out; a region is added only where the query names it, or where the name is share
 profile's location settles which place is meant.
 """
 
-from engine.baseline.lists import fold, word_set, words
+from engine.baseline.home import region_added
+from engine.baseline.lists import fold, word_set
 from engine.baseline.page import Page
-from engine.baseline.places import City, Place, Region, gazetteer
+from engine.baseline.places import Place, gazetteer
 
 _LOOK_ALIKES = "place_look_alikes"
 _BEFORE = frozenset("in near around at within en bei em from".split())
 _SMALL = frozenset("of and the de la du des del am an der upon on by sur le".split())
-_RIVAL_NEAR = 0.2  # a rival as large as this, relative to the best known, makes a name shared
-_RIVAL_FAR = 0.34
 _CODES_THAT_ARE_WORDS = frozenset(
     "in or me hi ok oh pa ma la de id co al mo ms md mt ct va ar ga ne il as on act ab nl mb nb "
     "ns pr vic sc sd nd ri dc".split()
@@ -54,7 +53,7 @@ def _place_at(page: Page, i: int, home: str | None) -> tuple[int, str] | None:
         after, named = region
         return after, f"{shown}, {named}"
     if place.cities and not place.region:
-        return end, _settled(shown, place.cities, home)
+        return end, region_added(shown, place.cities, home)
     return end, shown
 
 
@@ -117,59 +116,6 @@ def _shown(page: Page, i: int, end: int, place: Place) -> str:
     if typed.islower() or page.text.isupper():
         return " ".join(w if w in _SMALL else w.capitalize() for w in typed.lower().split())
     return typed
-
-
-def settled(named: str, home: str | None) -> str:
-    """A place's name as section 5 wants it, searched for by somebody who lives at `home`."""
-    known = gazetteer().places.entries.get(" ".join(words(named)))
-    if known is None or not known.cities or known.region:
-        return named
-    return _settled(named, known.cities, home)
-
-
-def _settled(shown: str, cities: tuple[City, ...], home: str | None) -> str:
-    """The name with its region, if it is shared and the profile's location says which."""
-    if home is None or len(cities) < 2:
-        return shown
-    own, country_shown = _home_region(home)
-    if own is None:
-        return shown
-    near = [c for c in cities if own.admin and (c.country, c.admin) == (own.country, own.admin)]
-    if len(near) == 1:
-        return f"{shown}, {own.name}" if _is_shared(near[0], cities, _RIVAL_NEAR) else shown
-    inland = [c for c in cities if c.country == own.country]
-    if near or len(inland) != 1 or not _is_shared(inland[0], cities, _RIVAL_FAR):
-        return shown
-    return f"{shown}, {_region_name(inland[0]) or country_shown}"
-
-
-def _is_shared(city: City, cities: tuple[City, ...], rival: float) -> bool:
-    return any(other.population > city.population * rival for other in cities if other != city)
-
-
-def _region_name(city: City) -> str:
-    for region in gazetteer().codes.values():
-        if region.admin and (region.country, region.admin) == (city.country, city.admin):
-            return region.name
-    return ""
-
-
-def _home_region(home: str) -> tuple[Region | None, str]:
-    """The region a profile's location lies in, and its last part as written."""
-    parts = [part.strip() for part in home[:200].split(",") if part.strip()]
-    for part in parts[-2:]:
-        key = " ".join(words(part))
-        region = gazetteer().codes.get(key)
-        if region and len(parts) > 1 and part != parts[0]:
-            return region, parts[-1]
-    key = " ".join(words(home[:200]))
-    whole = gazetteer().places.entries.get(key)
-    if whole and whole.region:
-        return whole.region, parts[-1]
-    if whole and whole.cities and len(parts) == 1:
-        best = whole.cities[0]
-        return Region(_region_name(best), best.country, best.admin), ""
-    return None, ""
 
 
 def _may_be_town(page: Page, i: int, common: frozenset[str]) -> bool:

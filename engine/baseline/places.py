@@ -21,12 +21,14 @@ _SHORTENED = {"fort ": "ft ", "saint ": "st ", "mount ": "mt ", "st ": "saint "}
 
 @dataclass(frozen=True, slots=True)
 class City:
-    """One city: its usual name, where it lies and how large it is."""
+    """One city: its usual name, where it lies (degrees) and how large it is."""
 
     name: str
     country: str
     admin: str
     population: int
+    latitude: float = 0.0
+    longitude: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Gazetteer:
 
     places: Phrases[Place]
     codes: dict[str, Region]
+    countries: dict[str, str]
+    """Usual names by ISO 3166 code."""
 
 
 def _data(name: str) -> Any:
@@ -77,7 +81,10 @@ def _cities() -> dict[str, list[City]]:
     found: dict[str, list[City]] = {}
     others: dict[str, City] = {}
     for raw in _data("cities15000").values():
-        city = City(raw["name"], raw["countrycode"], raw["admin1code"], raw["population"])
+        city = City(
+            raw["name"], raw["countrycode"], raw["admin1code"], raw["population"],
+            raw["latitude"], raw["longitude"],
+        )  # fmt: skip
         key = _key(city.name)
         found.setdefault(key, []).append(city)
         for prefix, short in _SHORTENED.items():
@@ -109,8 +116,8 @@ def _regions() -> Iterator[tuple[str, Region]]:
         yield state["name"], Region(state["name"], "US", code)
     admins = {region.name: region.admin for region in _codes().values()}
     for name, text in pairs("regions"):
-        shown, _, country = text.partition(" | ")
-        yield name, Region(shown, country, admins.get(shown, ""))
+        shown, country, *admin = text.split(" | ")
+        yield name, Region(shown, country, admin[0] if admin else admins.get(shown, ""))
 
 
 @cache
@@ -151,4 +158,5 @@ def gazetteer() -> Gazetteer:
             places[key] = Place(alias=alias)
         else:
             places.setdefault(key, Place())
-    return Gazetteer(Phrases(places, most=5), codes)
+    countries = {code: country["name"] for code, country in _data("countries").items()}
+    return Gazetteer(Phrases(places, most=5), codes, countries)

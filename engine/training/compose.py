@@ -9,8 +9,8 @@ from functools import cache
 from random import Random
 from typing import Any
 
+from engine.baseline.home import settled
 from engine.baseline.lists import fold
-from engine.baseline.location import settled
 from engine.evaluation.gold import ORDER, Gold
 from engine.training import sources
 from engine.training.noise import cased, misspelt, ornamented

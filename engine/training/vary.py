@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any
 
-from engine.baseline.location import settled
+from engine.baseline.home import settled
 from engine.evaluation.gold import TEXT, Gold, spellings
 from engine.training import sources
 from engine.training.compose import home as any_home
