@@ -157,7 +157,7 @@ class World:
             return False
 
         def filled() -> bool:
-            self._burst = self._burst or 50
+            self._burst = self._burst or 20
             return any(map(full, list(self.workers)))
 
         service.eventually(filled, "a full window", limit_s)
@@ -326,10 +326,10 @@ class World:
         asyncio.run(self._stream())
 
     async def _stream(self) -> None:
+        # Not idempotent: such a producer of aiokafka's is of no more use after a fatal error.
         producer = AIOKafkaProducer(
-            bootstrap_servers=self.kafka.bootstrap, acks="all", enable_idempotence=True,
-            request_timeout_ms=5_000,
-        )  # fmt: skip
+            bootstrap_servers=self.kafka.bootstrap, acks="all", request_timeout_ms=5_000
+        )
         await producer.start()
         waiting: set[asyncio.Task[None]] = set()
         while not self._ending.is_set():
