@@ -101,7 +101,7 @@ def _read(home: str) -> _Home | None:
     if not parts:
         return None
     last = _region(parts[-1]) if len(parts) > 1 else None
-    if len(parts) == 1 and (whole := _region(parts[0])) and not _cities(parts[0]):
+    if len(parts) == 1 and (whole := _region(parts[0])):
         return _Home(whole.country, whole.admin, region=parts[0])
     known = _cities(parts[0])
     if last:
@@ -110,8 +110,8 @@ def _read(home: str) -> _Home | None:
     elif len(parts) > 1:  # a region that is not listed: of countries whose regions are not
         known = [c for c in known if c.country not in ("US", "CA", "AU")]
     city = known[0] if known else None
-    if last is None and city is None:
-        return None
+    if city is None and (last is None or (len(parts[-1]) < 4 and _cities(parts[0]))):
+        return None  # a code that also stands for something else
     if last is None:
         assert city
         county = len(parts) > 1 and city.country == "GB"
@@ -121,7 +121,7 @@ def _read(home: str) -> _Home | None:
     middle = _region(parts[1]) if len(parts) > 2 else None
     admin = middle.admin if middle and middle.admin else city.admin if city else ""
     region = parts[1] if len(parts) > 2 else ""
-    return _Home(last.country, admin, city, region, False, parts[-1])
+    return _Home(last.country, admin, city, region, False, "" if region else parts[-1])
 
 
 def _region(name: str) -> Region | None:

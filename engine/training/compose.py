@@ -342,7 +342,7 @@ def foreign(rng: Random, pool: Pool) -> Gold:
     """A search in another language than English, or half in it."""
     says = sources.tongues()[rng.choice(tuple(sources.tongues()))]
     home = _home(rng) if rng.random() < 0.6 else None
-    person = profile(rng, pool, home) if rng.random() < 0.7 else {}
+    person = profile(rng, pool, home) if rng.random() < 0.7 else {"location": home} if home else {}
 
     def word(kind: str) -> str:
         text = rng.choice(says[kind])
@@ -391,7 +391,7 @@ def foreign(rng: Random, pool: Pool) -> Gold:
         said[0] = word("ask").format(said[0])
     plan = {"tool": "plan", "intent": "self_reference"} if asked else _CRITERIA
     query = _typed(rng, " ".join(filter(None, said)) or word("job"), 0.0)
-    return _finished(query, [plan, *calls], person or ({"location": home} if home else None))
+    return _finished(query, [plan, *calls], person or None)
 
 
 _NO_JOB = (
