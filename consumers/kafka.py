@@ -64,6 +64,7 @@ def _request_timeout_ms(settings: ConsumerSettings) -> int:
 
 def _unreadable(tp: TopicPartition, offset: int, partition: Partition) -> Delivery:
     """A record of which only the place is known."""
+    partition.known(offset)
     return Delivery(
         topic=tp.topic,
         partition=tp.partition,
@@ -223,8 +224,7 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
     ) -> None:
         self.watermarks.follow(partition, record.offset)
         query, problem_class, problem = read(record.value)
-        source = f"{record.topic}/{record.partition}/{record.offset}"
-        published = partition.published.pop(source, None)
+        published = partition.known(record.offset)
         begun = min(partition.since, steady(received)) if published else steady(received)
         self._open(
             partition,
@@ -318,10 +318,13 @@ class QueryConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         try:
             since = await outputs.since(self._settings.group, [p.tp for p in mine.values()])
             await self.watermarks.claim([p for p in mine.values() if p.tp not in since])
-            for place, one in since.items():
-                mine[f"{place.topic}/{place.partition}"].since = one.time_ms / 1_000
+            for tp, one in since.items():
+                mine[f"{tp.topic}/{tp.partition}"].since = one.time_ms / 1_000
             for source, published in (await outputs.read(since)).items():
-                mine[source.rpartition("/")[0]].published[source] = published
+                place, _, offset = source.rpartition("/")
+                mine[place].published[int(offset)] = published
+            for partition in mine.values():
+                partition.recalled = True
         except (KafkaError, OSError) as error:
             log.warning("cannot read what was published before, trying again: %r", error)
             return False

@@ -26,14 +26,28 @@ class Partition:
         self.tasks: set[asyncio.Task[None]] = set()
         self.revoked = False
         self.paused = False
-        self.published: dict[str, Published] = {}
-        """What lies in the output topics for records that come again, by source."""
+        self.published: dict[int, Published] = {}
+        """What lies in the output topics for records that come again, by offset."""
         self.since = 0.0
-        """Epoch seconds before which nothing of that was begun."""
+        """Epoch seconds before which nothing of that was begun; 0.0 if it is not known."""
+        self.recalled = False
+        """Whether `published` has been looked up."""
         self.expected: int | None = None
         """The offset after the last one fetched."""
         self._mark: int | None = None
         self._moved = time.monotonic()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way, and nothing comes again as far as is known."""
+        return self.recalled and not self.offsets.span and not self.published
+
+    def known(self, offset: int) -> Published | None:
+        """What lies there for the record at an offset; of those before it no one asks again."""
+        found = self.published.get(offset)
+        if self.published:
+            self.published = {at: one for at, one in self.published.items() if at > offset}
+        return found
 
     def begins(self, task: asyncio.Task[None]) -> None:
         if not self.tasks:

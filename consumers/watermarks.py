@@ -28,14 +28,16 @@ OnCommit = Callable[[str, int, int], None]
 """Topic, partition, watermark: acknowledged."""
 
 _PROBE_S = 2.0
+_RENEWED_S = 60.0
+"""So old the word of an idle partition may be since when nothing of it was begun."""
 
 
 def _since(partition: Partition) -> str:
     """Milliseconds: nothing at or above the watermark was begun before."""
     begun = partition.offsets.begun
     since = steady() if begun is None else begun
-    if partition.published:  # begun before they were ours, and not by us yet
-        since = min(since, partition.since)
+    if partition.since and (partition.published or not partition.recalled):
+        since = min(since, partition.since)  # begun before they were ours, and not by us yet
     return str(int(since * 1_000))
 
 
@@ -71,21 +73,30 @@ class Watermarks:
         return self.client
 
     async def commit_often(self, interval: float) -> None:
+        renewed = time.monotonic()
         while True:
             await asyncio.sleep(interval)
-            await self.commit(list(self._partitions.values()))
+            renew = time.monotonic() > renewed + _RENEWED_S
+            if renew:
+                renewed = time.monotonic()
+            await self.commit(list(self._partitions.values()), renew=renew)
 
-    async def commit(self, partitions: Collection[Partition], *, probe: bool = False) -> bool:
+    async def commit(
+        self, partitions: Collection[Partition], *, probe: bool = False, renew: bool = False
+    ) -> bool:
         """Commits what may be. False if the broker says that the partitions are lost.
 
-        With `probe` watermarks that have not moved are committed again, to hear that word.
+        With `probe` watermarks that have not moved are committed again, to hear that word; with
+        `renew` those of idle partitions, so that no replay has to read from long ago.
         """
+
+        def mark_of(partition: Partition) -> int | None:
+            if renew and partition.idle:
+                return partition.offsets.position
+            return partition.offsets.watermark if probe else partition.offsets.committable
+
         async with self._lock:
-            marks = {
-                p: mark
-                for p in partitions
-                if (mark := p.offsets.watermark if probe else p.offsets.committable) is not None
-            }
+            marks = {p: mark for p in partitions if (mark := mark_of(p)) is not None}
             if not marks:
                 return True
             offsets = {p.tp: OffsetAndMetadata(mark, _since(p)) for p, mark in marks.items()}
@@ -107,7 +118,7 @@ class Watermarks:
             return True
 
     async def claim(self, partitions: Collection[Partition]) -> None:
-        """Commits where partitions without a commit begin: from now on it is known since when.
+        """Commits partitions whose commit does not say since when, or that have none.
 
         Raises `KafkaError`, `TimeoutError`.
         """
@@ -115,8 +126,11 @@ class Watermarks:
             return
         async with self._lock, asyncio.timeout(self._limit):
             begins = await self._kafka.beginning_offsets([p.tp for p in partitions])
-            fresh = {p.tp: OffsetAndMetadata(begins[p.tp], _since(p)) for p in partitions
-                     if not p.revoked and await self._kafka.committed(p.tp) is None}  # fmt: skip
+            stand = {p: await self._kafka.committed(p.tp) for p in partitions if not p.revoked}
+            fresh = {
+                p.tp: OffsetAndMetadata(begins[p.tp] if at is None else at, _since(p))
+                for p, at in stand.items()
+            }
             if fresh:
                 await self._kafka.commit(fresh)
 

@@ -15,10 +15,15 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import (
+    InvalidTimestampError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 from aiokafka.partitioner import murmur2
 
-from schemas.clock import steady
+from schemas.clock import set_anew, steady
 
 log = logging.getLogger(__name__)
 
@@ -249,6 +254,8 @@ class EventProducer:
             if error is not None:
                 self._refused(attempt, f"{receipt.message.topic} is refused", error)
                 await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
+            if isinstance(error, InvalidTimestampError):
+                set_anew()
             if self._broken_by(error):
                 await self._replace(receipt.producer)
             attempt += 1
