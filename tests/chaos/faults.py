@@ -104,9 +104,8 @@ def comes_back(world: World, _: Random) -> None:
 
 def full_window(world: World, _: Random) -> None:
     """Partitions are taken away while every slot is taken."""
-    world.fill(60.0)
     extra = world.join()
-    until_assigned(extra)
+    world.full_until(lambda: extra.said("assigned [("), 60.0)
     extra.quit()
 
 

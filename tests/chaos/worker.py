@@ -132,7 +132,8 @@ class ChaoticEngine:
         """Whether nobody has done so for this query yet."""
         name = f"{mark}-{'-'.join(query.split())[:80]}".replace("/", "_")
         try:
-            os.close(os.open(self._folder / name, os.O_CREAT | os.O_EXCL))
+            with (self._folder / name).open("x") as made:
+                made.write(str(os.getpid()))
         except FileExistsError:
             return False
         return True

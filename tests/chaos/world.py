@@ -7,11 +7,10 @@ being asked to is started again, as an operator's platform would.
 
 import asyncio
 import contextlib
-import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -108,8 +107,8 @@ class World:
         self._urgent: list[str] = []
         self._number = 0
         self._burst = 0
-        self._closed = threading.Event()
-        """No worker is started while it is set."""
+        self._closed, self._starting = threading.Event(), threading.Lock()
+        """No worker is started while the one is set, and it is set while none is being started."""
 
     # --- what faults use ----------------------------------------------------------------
 
@@ -148,27 +147,37 @@ class World:
 
         service.eventually(struck, "a worker was killed", limit_s)
 
-    def fill(self, limit_s: float) -> None:
-        """Publishes bursts until a worker has as many queries in flight as it may."""
+    def full_until(self, over: Callable[[], bool], limit_s: float) -> None:
+        """Publishes bursts until it is over; a worker's window has to be full then."""
 
         def full(worker: Worker) -> bool:
             with contextlib.suppress(OSError, ValueError):  # it is about to end, or begins
                 return worker.metric("tagstream_in_flight") >= WINDOW
             return False
 
-        def filled() -> bool:
-            self._burst = self._burst or 20
-            return any(map(full, list(self.workers)))
+        was_full = False
 
-        service.eventually(filled, "a full window", limit_s)
-        self._burst = 0
+        def done() -> bool:
+            nonlocal was_full
+            if over():
+                return True
+            self._burst = self._burst or 20
+            was_full = any(map(full, list(self.workers)))
+            return False
+
+        try:
+            service.eventually(done, "partitions taken away", limit_s)
+        finally:
+            self._burst = 0
+        assert was_full, "no window was full when partitions were taken away"
 
     def retention(self, rng: Random) -> None:
         """While no worker runs, deletes all that one partition of the queries holds."""
         place = TopicPartition(self.settings.queries_topic, rng.randrange(PARTITIONS))
-        self._closed.set()
+        with self._starting:
+            self._closed.set()
         try:
-            for worker in list(self.workers):
+            for worker in [*self.workers, *self.extra]:
                 worker.kill()
             done = within(committed(self.settings), 30.0)[place.partition]
             self._burst = 200
@@ -181,12 +190,13 @@ class World:
 
             service.eventually(lambda: unread() >= 20, "20 records that nobody has read", 60.0)
             end = within(_delete_all(self.settings.kafka_bootstrap, place), 60.0)
+            after = within(committed(self.settings), 30.0)[place.partition]
         except (KafkaError, TimeoutError) as error:
             raise AssertionError(f"nothing could be deleted: {error!r}") from None
         finally:
             self._closed.clear()
-        assert done < end, f"offset {done} is committed, and only those below {end} are deleted"
         self._gone.append((place.partition, range(done, end)))
+        assert done == after < end, f"{done}, then {after} committed; deleted below {end}"
 
     def lost(self, source: str) -> bool:
         """Whether retention may have taken it before it was answered."""
@@ -381,18 +391,23 @@ class World:
         """Starts workers again that have ended."""
         while not self._over.wait(0.3):
             for at, worker in enumerate(self.workers):
-                code = worker.process.poll()
-                if code is None or self._closed.is_set() or self._over.is_set():
-                    continue
-                marks = len(list(self.folder.glob(f"{KILL}-*")))
-                if not worker.expected and code == -signal.SIGKILL and marks > self.struck:
-                    self.struck += 1
-                elif not worker.expected:
-                    said = worker.log()[-1_000:] or "(its disk was full)"
-                    self.complain(f"{worker.name} ended by itself with {code}: {said}")
-                worker.close()
-                self.deaths += 1
-                self.workers[at] = self._started(f"{worker.name.split('.')[0]}.{self.deaths}")
+                with self._starting:
+                    code = worker.process.poll()
+                    if code is None or self._closed.is_set() or self._over.is_set():
+                        continue
+                    self._mourn(worker, code)
+                    self.workers[at] = self._started(f"{worker.name.split('.')[0]}.{self.deaths}")
+
+    def _mourn(self, worker: Worker, code: int) -> None:
+        """Notes a worker's end; complains of one that nobody asked for."""
+        pid = str(worker.process.pid)
+        if any(mark.read_text() == pid for mark in self.folder.glob(f"{KILL}-*")):
+            self.struck += 1
+        elif not worker.expected:
+            said = worker.log()[-1_000:] or "(its disk was full)"
+            self.complain(f"{worker.name} ended by itself with {code}: {said}")
+        worker.close()
+        self.deaths += 1
 
 
 async def _delete_all(bootstrap: str, place: TopicPartition) -> int:
