@@ -61,6 +61,14 @@ def test_the_ledger_sees_what_must_not_be() -> None:
         assert any(what in line for line in found), (what, found)
 
 
+def test_what_a_frozen_worker_had_buffered_may_follow_another_workers_end() -> None:
+    late = record(2, 3, call=COOK)
+    late.headers["tagstream-worker"] = b"w1"
+    assert judged([*EVENTS, late], [DONE], [COMMIT]) == []
+    late.headers["tagstream-worker"] = b"w0"
+    assert judged([*EVENTS, late], [DONE], [COMMIT])
+
+
 def test_only_what_retention_took_unanswered_is_forgiven() -> None:
     assert judged([], [], [COMMIT], lost=lambda _: True) == []
     assert judged(EVENTS[1:], [DONE], [COMMIT], lost=lambda _: True)
