@@ -148,7 +148,10 @@ class World:
         service.eventually(struck, "a worker was killed", limit_s)
 
     def full_until(self, over: Callable[[], bool], limit_s: float) -> None:
-        """Publishes bursts until it is over; a worker's window has to be full then."""
+        """Publishes more than can be answered until it is over; a window has to be full before.
+
+        Not at the end: whoever loses partitions finishes what is open first.
+        """
 
         def full(worker: Worker) -> bool:
             with contextlib.suppress(OSError, ValueError):  # it is about to end, or begins
@@ -162,14 +165,14 @@ class World:
             if over():
                 return True
             self._burst = self._burst or 20
-            was_full = any(map(full, list(self.workers)))
+            was_full = was_full or any(map(full, list(self.workers)))
             return False
 
         try:
             service.eventually(done, "partitions taken away", limit_s)
         finally:
             self._burst = 0
-        assert was_full, "no window was full when partitions were taken away"
+        assert was_full, "no window was full before partitions were taken away"
 
     def retention(self, rng: Random) -> None:
         """While no worker runs, deletes all that one partition of the queries holds."""
