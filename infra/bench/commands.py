@@ -28,7 +28,10 @@ def pipeline(
     members: Annotated[int, typer.Option(min=1, help="Profiles in the cache.")] = 10_000,
     implementation: Annotated[
         list[str] | None,
-        typer.Option(help="tagstream, bare or concurrent; again for more; default: all."),
+        typer.Option(
+            help="tagstream, bare or concurrent, again for more; default: all. Also"
+            " tagstream-replay: it does not know what was published before."
+        ),
     ] = None,
     test: Annotated[
         list[str] | None, typer.Option(help="throughput or latency; default: both.")

@@ -5,7 +5,8 @@ ratios, with the machine and the versions. The peers are in `tests/benchmarks/pe
 checkout of the project only, and need the extra `peers`.
 
 `tagstream+telemetry` is the service once more, with Prometheus on a port and traces sent to a
-sink; it is reported beside, not instead.
+sink, and `tagstream-replay` without knowing what was published before; both are reported
+beside, not instead.
 
 Each run has a fresh broker and cache. Rounds are interleaved and the order rotates, so that
 neither a warm machine nor a busy minute favours one. A run that fails is one line in the
@@ -49,9 +50,10 @@ from infra.embedded import HOST, free_port
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = "tagstream"
 TELEMETRY = "tagstream+telemetry"
+NO_REPLAY = "tagstream-replay"
 PEERS = ("bare", "concurrent")
 PEERS_PATH = ROOT / "tests" / "benchmarks"
-IMPLEMENTATIONS = (SERVICE, TELEMETRY, *PEERS)
+IMPLEMENTATIONS = (SERVICE, TELEMETRY, NO_REPLAY, *PEERS)
 TESTS: tuple[Test, ...] = get_args(Test)
 RUN_FAILS = (BenchError, KafkaError, RedisError, TimeoutError)
 """What ends a run and not the bench."""
@@ -210,7 +212,7 @@ async def _measure(options: PipelineOptions, test: Test, name: str, number: int)
 def _starter(
     options: PipelineOptions, name: str, there: World, prefix: str, delay_ms: float
 ) -> Callable[[], AbstractContextManager[Child]]:
-    if name in (SERVICE, TELEMETRY):
+    if name in (SERVICE, TELEMETRY, NO_REPLAY):
         argv, path = [sys.executable, "-m", "infra", "serve"], [ROOT]
     else:
         python = options.peer_python or sys.executable
@@ -226,6 +228,8 @@ def _starter(
     )
     if name == TELEMETRY:
         return lambda: _observed(argv, told)
+    if name == NO_REPLAY:
+        told["TAGSTREAM_REPLAY"] = "false"
     return lambda: child(name, argv, told, ROOT)
 
 
