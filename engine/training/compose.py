@@ -15,6 +15,7 @@ from engine.evaluation.gold import ORDER, Gold
 from engine.training import sources
 from engine.training.noise import cased, misspelt, ornamented
 from engine.training.parts import KINDS, Call, Part, Pool, bare_title, plural, unsure_pay
+from engine.training.sources import phrases
 from schemas.tools import INDUSTRIES, Level
 
 _CRITERIA: Call = {"tool": "plan", "intent": "criteria"}
@@ -35,16 +36,6 @@ _LINKS: dict[str, tuple[str, ...]] = {
     "salary": ("{}", "{}", "paying {}", "{} salary", "pay {}"),
     "employment": ("{}",), "workplace": ("{}",),
 }  # fmt: skip
-_JOB = ("jobs", "jobs", "job", "roles", "work", "vacancies", "positions", "openings", "vacancy",
-        "opportunities", "hiring", "gigs", "careers", "position", "opening", "role")  # fmt: skip
-_ASKS = (
-    "looking for {}", "find me {}", "show me {}", "i need {}", "i want {}", "any {}", "{} please",
-    "im looking for {}", "search {}", "can you find me {}", "hi looking for {}", "get me {}",
-    "wanted {}", "need {} asap", "are there any {}", "where can i find {}", "i'm after {}",
-    "ok so i'm trying to find {}", "who's hiring for {}", "do you have {}", "list {}", "apply {}",
-    "would like to find {}", "hello i am searching for {}", "i would love {}", "seeking {}",
-    "um yeah so i'm looking for like {}", "busco {}", "give me {}", "interested in {}",
-)  # fmt: skip
 
 
 def criteria(rng: Random, pool: Pool) -> Gold:
@@ -107,7 +98,7 @@ def _said(rng: Random, parts: list[tuple[str, Part]]) -> str:
         if rng.random() < 0.35:
             at = rng.choice([i for i, (k, _) in enumerate(parts)])
             if parts[at][0] in ("title", "industry", "workplace", "company", "employment"):
-                texts[at] += " " + rng.choice(_JOB)
+                texts[at] += " " + rng.choice(phrases("job"))
         return joint.join(texts)
     if style < 0.5 and all(kind in ("title", "skill", "company", "location") for kind, _ in parts):
         joined = [
@@ -119,20 +110,20 @@ def _said(rng: Random, parts: list[tuple[str, Part]]) -> str:
     head = [p for p in head if p not in main]
     rest = [(k, p) for k, p in parts if p not in head and p not in main]
     rng.shuffle(rest)
-    job = rng.choice(_JOB) if rng.random() < 0.6 else ""
+    job = rng.choice(phrases("job")) if rng.random() < 0.6 else ""
     if not main and not job:
-        job = rng.choice(_JOB)
+        job = rng.choice(phrases("job"))
     words = [*(p.text for p in head), " and ".join(p.text for p in main), job]
     words += [rng.choice(_LINKS.get(k, ("{}",))).format(p.text) for k, p in rest]
     text = " ".join(filter(None, words))
-    return rng.choice(_ASKS).format(text) if style > 0.78 else text
+    return rng.choice(phrases("ask")).format(text) if style > 0.78 else text
 
 
 def _alone(rng: Random, kind: str, part: Part) -> str:
     if rng.random() < (0.25 if kind == "industry" else 0.55):
         return part.text
     if kind == "title" and rng.random() < 0.3:
-        return rng.choice(_ASKS).format(f"{part.text} {rng.choice(_JOB)}")
+        return rng.choice(phrases("ask")).format(f"{part.text} {rng.choice(phrases('job'))}")
     if kind == "location":
         return rng.choice(("jobs in {}", "{} jobs", "work in {}", "hiring in {}", "jobs {}",
                            "in {}",
@@ -141,7 +132,7 @@ def _alone(rng: Random, kind: str, part: Part) -> str:
         return rng.choice(("{} jobs", "{} careers", "jobs at {}", "{} hiring", "work at {}",
                            "working for {}", "{} vacancies", "is {} hiring", "roles at {}",
                            "{} openings")).format(part.text)  # fmt: skip
-    return f"{part.text} {rng.choice(_JOB)}"
+    return f"{part.text} {rng.choice(phrases('job'))}"
 
 
 def _typed(rng: Random, query: str, slips: float) -> str:
@@ -196,31 +187,6 @@ def _english_speaking() -> tuple[sources.City, ...]:
 
 home = _home
 
-_NEAR = (
-    "near me", "near me", "nearby", "around here", "in my area", "close to home", "in my city",
-    "near my house", "where i live", "within 10 miles of me", "walking distance from me",
-    "within 5 miles of home", "close to me", "my town", "in my town", "not far from me",
-    "around me", "near my home", "near where i live", "local to me", "in the area i live",
-    "nearest to me", "nearme", "close by me", "20 min from my place", "my area", "in my region",
-)  # fmt: skip
-_SAME = (
-    "in my field", "like my current job", "same as my job", "what i do now", "my line of work",
-    "similar to my current role", "like mine", "in my profession",
-    "my current title", "my trade", "same job", "same title as mine", "in my occupation",
-    "my kind of work", "in my current role", "same role as now", "my profession", "my field",
-    "similar to what i do", "what i do", "like the one i have", "same position as mine",
-)  # fmt: skip
-_FIT = (
-    "that match my profile", "matching my profile", "that fit my experience", "for my background",
-    "based on my resume", "that suit me", "i qualify for", "based on my cv", "for someone like me",
-    "fitting my qualifications", "that match my experience", "recommended for me", "for my profile",
-    "suited to my background", "according to my experience", "im qualified for",
-    "for me based on my profile",
-    "match my skills and experience", "that fit my profile", "my resume fits",
-)  # fmt: skip
-_RANK = ("at my level", "for my level", "same level as me", "at my seniority", "my seniority level",
-         "same seniority", "my level", "matching my seniority")  # fmt: skip
-
 
 def self_reference(rng: Random, pool: Pool) -> Gold:
     """A search that needs a fact of the profile, or two; in a sixth of them it is not there."""
@@ -237,9 +203,7 @@ def self_reference(rng: Random, pool: Pool) -> Gold:
     for want in asked:
         if fact := None if want == "fit" and named else _fact(want, person):
             found += fact[1]
-    words = [
-        rng.choice({"near": _NEAR, "same": _SAME, "fit": _FIT, "rank": _RANK}[w]) for w in asked
-    ]
+    words = [rng.choice(phrases(w)) for w in asked]
     query = _referring(rng, words, stated)
     plan: Call = {"tool": "plan", "intent": "self_reference"}
     gold = [plan, *calls, *found]
@@ -316,14 +280,14 @@ def _rewrite(asked: list[str], person: dict[str, Any], stated: list[tuple[str, P
 def _referring(rng: Random, words: list[str], stated: list[tuple[str, Part]]) -> str:
     texts = [rng.choice(_LINKS.get(k, ("{}",))).format(p.text) for k, p in stated if k != "title"]
     head = [p.text for k, p in stated if k == "title"]
-    job = rng.choice(_JOB) if rng.random() < (0.4 if head else 0.75) else ""
-    if not job and not head and any(w in _FIT for w in words):
+    job = rng.choice(phrases("job")) if rng.random() < (0.4 if head else 0.75) else ""
+    if not job and not head and any(w in phrases("fit") for w in words):
         job = "jobs"
     rng.shuffle(texts)
     middle = texts[: len(texts) // 2] if rng.random() < 0.5 else []
     after = [t for t in texts if t not in middle]
     text = " ".join(filter(None, [*middle, *head, job, *words, *after]))
-    return rng.choice(_ASKS).format(text) if rng.random() < 0.16 else text
+    return rng.choice(phrases("ask")).format(text) if rng.random() < 0.16 else text
 
 
 _STANDS_FOR: dict[str, Call] = {
@@ -394,32 +358,6 @@ def foreign(rng: Random, pool: Pool) -> Gold:
     return _finished(query, [plan, *calls], person or None)
 
 
-_NO_JOB = (
-    "what does a {title} do", "average salary {title} {place}", "how much does a {title} make",
-    "{title} resume template", "{title} interview questions", "how to become a {title}",
-    "{title} cover letter example", "{company} stock price", "{company} customer service number",
-    "weather in {place}", "things to do in {place}", "flights to {place}", "cheap hotels {place}",
-    "{place} map", "{skill} tutorial", "learn {skill} online free", "{skill} course {place}",
-    "is {company} a good company to work for", "{company} layoffs", "who is the ceo of {company}",
-    "{title} meaning", "{place} population", "{company} headquarters address", "{company} login",
-    "{company} opening hours", "{company} reviews", "{company} near me opening times",
-    "salary of {title} in {place}", "{title} vs {title}", "day in the life of a {title}",
-    "best restaurants in {place}", "rent in {place}", "{place} time now",
-    "{title} degree requirements",
-    "how long does it take to become a {title}", "{company} share price today", "{place} news",
-    "is {title} a good career", "{title} certification cost", "{company} return policy",
-    "{company} coupon code", "{skill} download", "{skill} cheat sheet",
-    "translate {title} to spanish",
-    "how to write a cv for {title}", "cost of living {place}", "visa for {place}",
-    "how to quit my job as a {title}", "thank you email after interview at {company}",
-    "{company} interview process", "what is {skill}", "{skill} certification price",
-    "i want to hire a {title}", "need a {title} for my house", "{title} near {place} cheap quote",
-    "post a job for {title}", "can you write me a poem about a {title}", "{title} costume",
-    "linkedin profile tips for {title}", "notice period {company}", "{company} ceo salary",
-    "famous {title}s in history", "train times {place}", "{place} football score",
-    "how to negotiate salary as {title}", "{title} salary", "{title} salary {place}",
-    "{company} wiki",
-)  # fmt: skip
 _MASH = "asdfghjklqwertyuiopzxcvbnm;.,/1234567890"
 
 
@@ -448,7 +386,7 @@ def no_job(rng: Random, pool: Pool) -> Gold:
     elif rng.random() < 0.6:
         query = _typed(rng, _thing(rng, pool), 0.08)
     else:
-        form = rng.choice(_NO_JOB)
+        form = rng.choice(phrases("no_job"))
         query = form.format(
             title=bare_title(rng, pool).calls[0]["title"],
             place=KINDS["location"](rng, pool).text,
@@ -460,43 +398,15 @@ def no_job(rng: Random, pool: Pool) -> Gold:
     return _gold(query, [{"tool": "plan", "intent": "non_job"}], home)
 
 
-_GROUPS = (
-    "women", "men", "muslims", "jews", "christians", "hindus", "blacks", "black people", "whites",
-    "white people", "asians", "indians", "chinese", "immigrants", "foreigners", "mexicans", "arabs",
-    "gays", "lesbians", "trans people", "old people", "over 50s", "young women", "disabled people",
-    "pregnant women", "mothers", "refugees", "africans", "nigerians", "pakistanis", "poles", "roma",
-    "dalits", "catholics", "protestants", "kurds", "filipinos", "latinos", "females", "males",
-)  # fmt: skip
-_AGAINST = (
-    "{what} no {group}", "{what} {group} need not apply", "no {group} {what}",
-    "{what} without {group}",
-    "{what} where there are no {group}", "company that does not hire {group} {what}",
-    "{what} only {group} allowed", "{group} only {what}", "{what} must not be {group}",
-    "places that refuse {group} {what}", "{what} keep {group} out",
-    "hire anyone but {group} for {what}",
-    "i dont want to work with {group} {what}", "{what} boss who hates {group}",
-    "{what} {group}-free team",
-    "{group} are too stupid for {what}", "{what} that fire {group}", "{what} not run by {group}",
-    "{what}, prefer no {group}", "{what} i refuse to report to {group}",
-    "{what} zero {group} staff",
-)  # fmt: skip
-_FOR = (
-    "{what} for {group}", "{what} {group} welcome", "{group} friendly {what}",
-    "{what} open to {group}",
-    "{what} supporting {group}", "{what} helping {group}", "{what} that support {group}",
-    "inclusive {what} for {group}", "{what} with programme for {group}",
-    "{what} employers who welcome {group}", "{what} working with {group}",
-    "{what} {group} encouraged to apply",
-)  # fmt: skip
-
-
 def groups(rng: Random, pool: Pool) -> Gold:
     """A search that would shut a group out; as often, one that lets it in."""
     part = bare_title(rng, pool) if rng.random() < 0.7 else None
     job = rng.choice(("jobs", "job", "", "roles", "work")) if part else "jobs"
     what = f"{part.text} {job}".strip() if part else job
     against = rng.random() < 0.5
-    query = rng.choice(_AGAINST if against else _FOR).format(what=what, group=rng.choice(_GROUPS))
+    query = rng.choice(phrases("against" if against else "for")).format(
+        what=what, group=rng.choice(phrases("group"))
+    )
     home = _home(rng) if rng.random() < 0.5 else None
     query = _typed(rng, query, 0.08)
     if against:

@@ -153,25 +153,9 @@ def _high(rng: Random, _: str) -> Part:
     )
 
 
-_NEAR_MISS = (
-    "executive assistant", "account executive", "sales associate", "staff nurse", "team lead",
-    "director of photography", "school principal", "assistant principal", "shift lead",
-    "lead generation specialist", "senior living aide", "junior high teacher", "staff accountant",
-    "associate dentist", "chief of staff", "casting director", "sales executive", "head waiter",
-    "contract manager", "contracts administrator", "volunteer coordinator",
-    "remote sensing analyst",
-    "internship coordinator", "temporary works engineer", "hybrid vehicle technician",
-    "lead burner",
-    "contract lawyer", "full stack developer", "day care teacher", "network engineer",
-    "executive chef", "head gardener", "lead abatement worker", "graduate school advisor",
-    "principal's secretary", "funeral director", "store manager", "team leader",
-    "marketing executive",
-)  # fmt: skip
-
-
 def near_miss(rng: Random, _: Pool) -> Part:
     """A title whose level or contract word belongs to the occupation's name."""
-    value = rng.choice(_NEAR_MISS)
+    value = rng.choice(sources.phrases("near_miss"))
     calls: tuple[Call, ...] = ({"tool": "title", "title": value},)
     return Part(value, calls, True)
 
@@ -257,96 +241,36 @@ def industry(rng: Random, _: Pool) -> Part:
     return Part(text, ({"tool": "industry", "industry": key},), True)
 
 
-_WORKPLACES = {
-    "remote": ("remote", "remote", "remote", "wfh", "work from home", "fully remote", "100% remote",
-               "remotely", "home based", "home-based", "telecommute", "work at home", "from home",
-               "remote only", "working from home", "anywhere remote", "WFH"),
-    "hybrid": ("hybrid", "hybrid", "hybrid working", "hybrid work", "partly remote hybrid",
-               "hybrid role", "2 days hybrid"),
-    "on_site": ("on site", "onsite", "on-site", "in office", "office based", "in-office",
-                "in person", "office-based", "in the office"),
-}  # fmt: skip
-_EMPLOYMENTS = {
-    "full_time": ("full time", "full-time", "ft", "fulltime", "FT", "full time hours"),
-    "part_time": ("part time", "part-time", "pt", "parttime", "p/t", "PT", "part time hours",
-                  "few hours a week part time"),
-    "contract": ("contract", "freelance", "contractor", "fixed term", "fixed-term", "c2c",
-                 "contract to hire", "1099", "6 month contract", "contracting", "ftc",
-                 "freelancer"),
-    "temporary": ("temp", "temporary", "seasonal", "summer job", "temp to perm", "temp to hire",
-                  "christmas temp", "seasonal work", "temp work"),
-    "internship": ("internship", "intern", "internships", "interns", "summer internship",
-                   "paid internship", "work placement internship"),
-    "volunteer": ("volunteer", "volunteering", "voluntary", "unpaid volunteer"),
-}  # fmt: skip
-
-
 def workplace(rng: Random, _: Pool) -> Part:
-    kind = rng.choices(tuple(_WORKPLACES), (5, 3, 3))[0]
-    return Part(rng.choice(_WORKPLACES[kind]), ({"tool": "workplace", "type": kind},))
+    ways = sources.ways("workplace")
+    kind = rng.choices(tuple(ways), (5, 3, 3))[0]
+    return Part(rng.choice(ways[kind]), ({"tool": "workplace", "type": kind},))
 
 
 def employment(rng: Random, _: Pool) -> Part:
-    kind = rng.choices(tuple(_EMPLOYMENTS), (4, 5, 4, 3, 3, 2))[0]
-    return Part(rng.choice(_EMPLOYMENTS[kind]), ({"tool": "employment", "type": kind},))
-
-
-_WINDOWS = {
-    "day": ("today", "posted today", "last 24 hours", "last 24h", "past 24 hours", "just posted",
-            "new today", "posted in the last day", "since yesterday", "24 hrs", "newly posted",
-            "posted yesterday", "in the past day", "today only", "added today", "fresh today"),
-    "week": ("this week", "posted this week", "last 7 days", "past week", "last week",
-             "last 3 days", "last few days", "past 5 days", "within a week", "new this week",
-             "in the last couple of days", "posted in the past week", "last 48 hours",
-             "posted within 3 days", "since monday", "added this week", "past few days"),
-    "month": ("this month", "posted this month", "last month", "past month", "last 30 days",
-              "last 2 weeks", "past two weeks", "in the last 3 weeks", "within 30 days",
-              "last 14 days", "posted within a month", "past 4 weeks", "last couple of weeks"),
-}  # fmt: skip
+    ways = sources.ways("employment")
+    kind = rng.choices(tuple(ways), (4, 5, 4, 3, 3, 2))[0]
+    return Part(rng.choice(ways[kind]), ({"tool": "employment", "type": kind},))
 
 
 def date_posted(rng: Random, _: Pool) -> Part:
-    window = rng.choice(tuple(_WINDOWS))
-    return Part(rng.choice(_WINDOWS[window]), ({"tool": "date_posted", "within": window},))
-
-
-_FEW = (
-    "under {} applicants", "less than {} applicants", "fewer than {} applicants", "<{} applicants",
-    "max {} applicants", "no more than {} applicants", "at most {} applicants",
-    "below {} applicants",
-    "under {} applications", "with less than {} people applied", "fewer than {} candidates",
-    "where under {} people have applied", "up to {} applicants", "< {} applicants",
-    "not more than {} applied",
-    "less than {} people applying", "{} applicants or less", "{} applicants max",
-    "under {} applied",
-)  # fmt: skip
+    ways = sources.ways("date_posted")
+    window = rng.choice(tuple(ways))
+    return Part(rng.choice(ways[window]), ({"tool": "date_posted", "within": window},))
 
 
 def num_applicants(rng: Random, _: Pool) -> Part:
     number = rng.choice((5, 10, 10, 15, 20, 25, 30, 40, 50, 100, rng.randrange(2, 120)))
-    text = rng.choice(_FEW).format(number)
+    text = rng.choice(sources.phrases("num_applicants")).format(number)
     return Part(text, ({"tool": "num_applicants", "maximum": number},))
 
 
-_EASY = ("easy apply", "easy apply", "quick apply", "easy-apply", "one click apply", "easyapply",
-         "with easy apply", "easy apply only", "1-click apply", "easy application button",
-         "apply in one click", "quick apply only", "Easy Apply")  # fmt: skip
-_NETWORK = (
-    "in my network", "where i know someone", "where my friends work", "where i have connections",
-    "at companies where i know people", "my connections work there", "people i know work there",
-    "in network", "with someone from my network", "where my former colleagues work",
-    "where a friend could refer me", "through my connections", "at my contacts' companies",
-    "in-network", "where i have a contact", "where my connections are", "from my network",
-    "companies where my connections work", "where i have a referral", "who in my network is hiring",
-)  # fmt: skip
-
-
 def easy_apply(rng: Random, _: Pool) -> Part:
-    return Part(rng.choice(_EASY), ({"tool": "easy_apply"},))
+    return Part(rng.choice(sources.phrases("easy_apply")), ({"tool": "easy_apply"},))
 
 
 def in_network(rng: Random, _: Pool) -> Part:
-    return Part(rng.choice(_NETWORK), ({"tool": "in_network"},))
+    return Part(rng.choice(sources.phrases("in_network")), ({"tool": "in_network"},))
 
 
 _SYMBOLS = {"$": "USD", "£": "GBP", "€": "EUR", "₹": "INR", "₦": "NGN", "₱": "PHP"}
@@ -471,48 +395,13 @@ def _pay(
     return Part(text, (call,))
 
 
-_UNTAGGED = (
-    "urgent", "asap", "immediate start", "no degree", "no degree needed", "visa sponsorship",
-    "with benefits", "night shift", "nights", "weekends", "weekends off", "5 years experience",
-    "10+ years experience", "2 yrs exp", "3 years of experience", "good pay", "well paid",
-    "start monday", "hiring now", "now hiring", "latest", "new", "urgently hiring", "401k",
-    "paid training", "with housing", "own car", "flexible hours", "flexible", "day shift",
-    "second shift", "startup", "small company", "big 4", "no cover letter", "easy to apply",
-    "over 50 applicants", "at least 100 applicants", "100+ applicants",
-    "relocation", "sponsorship", "h1b", "for students", "family friendly",
-    "early finish", "mon-fri", "4 day week", "best", "high paying", "part of a good team",
-    "no weekends", "daily pay", "evening", "overnight", "18 year old", "no calls", "open to all",
-    "that hire felons", "for over 50s", "good benefits", "union", "low stress", "career change",
-    "posted last year", "with good reviews", "english speaking company", "at a startup",
-)  # fmt: skip
-
-
-_FIGURES = (
-    "max {} interviews", "max {} interview rounds", "up to {} clients a day", "under {} employees",
-    "fewer than {} beds", "class of {} pupils", "under {} miles", "max {} hours travel",
-    "team of {}", "less than {} patients a shift", "{} seat call centre", "over {} applicants",
-    "at least {} applicants", "{} plus applicants is fine", "no more than {} meetings a week",
-    "{} day week", "under {} minutes from the station", "{}m turnover", "{}k budget",
-    "{} weeks on {} off", "max {} stops", "section {}", "level {}", "band {}", "{} days notice",
-)  # fmt: skip
-_WORDS_OF_FILTERS = (
-    "remote site", "remote village", "remote community", "onsite parking", "on-site gym",
-    "apply in person", "in person interview", "hybrid cars", "hybrid bikes", "few applicants",
-    "refer a friend bonus", "apply by friday", "easy hours", "quick decision", "part time students",
-    "full time mum here",
-    "friends and family discount", "casual dress", "starting this week", "open day today",
-    "interviews this month", "within a month of starting", "new office", "paid weekly",
-    "paid monthly", "daily tips", "weekly targets", "salary negotiable", "competitive salary",
-)  # fmt: skip
-
-
 def untagged(rng: Random, _: Pool) -> Part:
     """Words that no tool takes, in a half of the cases a filter's own words."""
     kind = rng.random()
     if kind < 0.25:
         numbers = (rng.choice((2, 3, 4, 5, 8, 10, 12, 20, 30, 50, 100)) for _ in range(2))
-        return Part(rng.choice(_FIGURES).format(*numbers))
-    return Part(rng.choice(_WORDS_OF_FILTERS if kind < 0.5 else _UNTAGGED))
+        return Part(rng.choice(sources.phrases("figures")).format(*numbers))
+    return Part(rng.choice(sources.phrases("words_of_filters" if kind < 0.5 else "untagged")))
 
 
 def excluded(rng: Random, pool: Pool) -> Part:

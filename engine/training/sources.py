@@ -53,6 +53,23 @@ def _columns(name: str) -> Iterator[list[str]]:
 
 
 @cache
+def _phrases() -> dict[str, tuple[str, ...]]:
+    return {kind: tuple(texts.split("; ")) for kind, texts in _columns("phrases")}
+
+
+def phrases(name: str) -> tuple[str, ...]:
+    """Ways to say one thing; one that stands twice is drawn twice as often."""
+    return _phrases()[name]
+
+
+@cache
+def ways(tool: str) -> dict[str, tuple[str, ...]]:
+    """Ways to say each value of a tool."""
+    said = ((name.partition(":"), texts) for name, texts in _phrases().items())
+    return {value: texts for (kind, _, value), texts in said if kind == tool and value}
+
+
+@cache
 def things() -> dict[str, tuple[str, ...]]:
     """What makes no job search of a title, company, place or skill; `filter`: by itself."""
     return {kind: tuple(texts.split("; ")) for kind, texts in _columns("things")}
