@@ -131,7 +131,7 @@ def annotate(
     target: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="id, calls a line.")],
     at_once: Annotated[int, typer.Option(help="Queries in flight.")] = 8,
 ) -> None:
-    """Predictions for a file of searches, in the contract's format."""
+    """Predictions for a file of searches (docs/labels.md has the form)."""
     from infra.annotate import annotate
 
     chosen = settings()
@@ -165,7 +165,7 @@ def publish(
 
 @app.command("eval")
 def evaluate(
-    gold: Annotated[Path, typer.Argument(help="Labelled searches (the contract's section 6).")],
+    gold: Annotated[Path, typer.Argument(help="Labelled searches (docs/labels.md has the form).")],
     against: Annotated[
         list[str] | None,
         typer.Option(

@@ -1,4 +1,4 @@
-"""The scorer, against cases worked by hand from the contract's section 6."""
+"""The scorer, against cases worked by hand from docs/labels.md."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """Which of several places of one name is meant by somebody who lives where they live.
 
-In: a place's name and the profile's location. Out: the name as section 5 of the contract wants
+In: a place's name and the profile's location. Out: the name as docs/labels.md wants
 it. Always: a region is added only where other well-known places bear the name, and exactly one
 of them lies in the profile's region, or else in its country.
 """
@@ -38,7 +38,7 @@ class _Home(msgspec.Struct):
 
 
 def settled(named: str, home: str | None) -> str:
-    """A place's name as section 5 wants it, searched for by somebody who lives at `home`."""
+    """A place's name as a label has it, searched for by somebody who lives at `home`."""
     known = gazetteer().places.entries.get(" ".join(words(named)))
     if known is None or not known.cities or known.region:
         return named

@@ -1,4 +1,4 @@
-"""Labelled searches, as the contract's section 6 writes them, and what is wrong with one.
+"""Labelled searches, as docs/labels.md writes them, and what is wrong with one.
 
 In: JSON lines. Out: `Gold` structs, or `GoldError` with file and line. `python -m
 engine.evaluation.gold FILE ...` reads files as a strict reader would, beyond what the

@@ -1,4 +1,4 @@
-"""Scores predicted calls against labelled ones, exactly as the contract's section 6 says.
+"""Scores predicted calls against labelled ones, exactly as docs/labels.md says.
 
 In: a `Gold` and the calls predicted for it, as plain objects. Out: `Score`, counts that add
 up over searches. A prediction is a true positive if it equals a gold call of its tool that

@@ -1,7 +1,7 @@
 """The parts of a made-up search: what is typed, and the calls it stands for.
 
-In: a seeded generator. Out: `Part`s, by kind. Always holds: a part's calls are what the
-contract's section 5 asks for, whatever stands beside it; `known` says that a misspelling of
+In: a seeded generator. Out: `Part`s, by kind. Always holds: a part's calls are what
+docs/labels.md asks for, whatever stands beside it; `known` says that a misspelling of
 the part could be mended by somebody who knows the language.
 """
 
