@@ -68,8 +68,8 @@ def resident(service: Service) -> float:
 
 def answered(found: dict[str, list[dict[str, Any]]]) -> float:
     """The share of queries that got an answer, whole or by the rules."""
-    share = sum(len(found.get(status, ())) for status in ("complete", "degraded"))
-    share /= sum(map(len, found.values()))
+    served = sum(len(found.get(status, ())) for status in ("complete", "degraded"))
+    share = served / sum(map(len, found.values()))
     print(f"answered: {share:.1%}; { ({status: len(dones) for status, dones in found.items()}) }")
     return share
 
