@@ -54,7 +54,7 @@ def settled(location: Location, query: str, drafted: Iterable[Call]) -> Location
 
 def _named(page: Page, made: dict[str, type]) -> Iterator[Company | Location | Skill]:
     """Names of the lists, from left to right: of words that nothing took, or that are the whole
-    or the beginning of a value of another kind."""
+    or the beginning of a value of another kind; employers of several words, of which one is free."""
     makers: tuple[tuple[Phrases[Any], type[Company | Location | Skill]], ...] = (
         (_employers(), Company), (gazetteer().places, Location), (_skills(), Skill),
     )  # fmt: skip
@@ -69,7 +69,8 @@ def _named(page: Page, made: dict[str, type]) -> Iterator[Company | Location | S
             leads = make is Company and any(value.startswith(key + " ") for value in made)
             other = key in made and made[key] is not make
             slight = key in word_set("stop_words") or len(key) < (3 if make is Location else 2)
-            fresh = page.is_free(at, hit[0]) or leads or other
+            fuller = make is Company and hit[0] - at > 1 and any(page.free[at : hit[0]])
+            fresh = page.is_free(at, hit[0]) or leads or other or fuller
             if fresh and not slight and made.get(key) is not make:
                 yield make(page.phrase(at, hit[0]))
             at = hit[0]

@@ -28,7 +28,10 @@ def _less_one(word: str) -> Iterator[str]:
 @cache
 def _mendable() -> dict[str, set[str]]:
     """Right words by each form that lacks one letter, and by themselves."""
-    right = set(occupations().usual_heads)
+    right = set(
+        occupations().usual_heads
+        | {w for w in occupations().heads | occupations().modifiers if len(w) > 8}
+    )
     right |= {w for key in occupations().functions.entries for w in key.split()}
     right |= {"senior", "junior", "remote", "hybrid", "marketing", "internship", "salesforce"}
     right |= {
