@@ -54,7 +54,7 @@ def settled(location: Location, query: str, drafted: Iterable[Call]) -> Location
 
 def _named(page: Page, made: dict[str, type]) -> Iterator[Company | Location | Skill]:
     """Names of the lists, from left to right: of words that nothing took, or that are the whole
-    or the beginning of a value of another kind; employers of several words, of which one is free."""
+    or the beginning of a value of another kind; employers of words of which one is free."""
     makers: tuple[tuple[Phrases[Any], type[Company | Location | Skill]], ...] = (
         (_employers(), Company), (gazetteer().places, Location), (_skills(), Skill),
     )  # fmt: skip

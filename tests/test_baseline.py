@@ -61,6 +61,8 @@ def values(query: str, tool: type[Tool], home: str | None = None) -> list[object
         ("procurement jobs", ["procurement"]),
         ("golang developer", ["golang developer"]),
         ("electritian", ["electrician"]),
+        ("vidoegrapher", ["videographer"]),
+        ("curiculum editor", ["curriculum editor"]),
         ("beekeeping supplies jobs", []),
         ("telecom jobs", []),
     ],

@@ -25,6 +25,12 @@ def test_names_that_are_words_too_come_last_for_the_model_to_judge() -> None:
     assert not any(isinstance(call, Suggest) for call in draft("banking jobs"))
 
 
+def test_an_employer_of_several_words_of_which_rules_took_one() -> None:
+    assert Company("bristol myers squibb") in draft("bristol myers squibb hybrid")
+    assert Company("equity bank") in draft("cmo equity bank")
+    assert Company("best buy") not in draft("cashier not best buy")
+
+
 def test_the_home_shows_only_where_it_settles_a_place() -> None:
     assert draft("nurse springfield", "Chicago, Illinois")[-1] == Location("springfield, Illinois")
     for query in ("nurse leeds", "remote python developer", "acme"):

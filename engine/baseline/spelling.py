@@ -17,6 +17,8 @@ from engine.baseline.sector import sectors
 from engine.baseline.skill import skills
 
 _SHORTEST = 7
+_LONG = 9
+"""Letters; as long a word of any title is hardly near another by chance."""
 _LARGE = 600_000
 
 
@@ -28,10 +30,8 @@ def _less_one(word: str) -> Iterator[str]:
 @cache
 def _mendable() -> dict[str, set[str]]:
     """Right words by each form that lacks one letter, and by themselves."""
-    right = set(
-        occupations().usual_heads
-        | {w for w in occupations().heads | occupations().modifiers if len(w) > 8}
-    )
+    right = set(occupations().usual_heads)
+    right |= {w for w in occupations().heads | occupations().modifiers if len(w) >= _LONG}
     right |= {w for key in occupations().functions.entries for w in key.split()}
     right |= {"senior", "junior", "remote", "hybrid", "marketing", "internship", "salesforce"}
     right |= {
