@@ -104,9 +104,7 @@ def comes_back(world: World, _: Random) -> None:
 
 def full_window(world: World, _: Random) -> None:
     """Partitions are taken away while every slot is taken."""
-    extra = world.join()
-    world.full_until(lambda: extra.said("assigned [("), 60.0)
-    extra.quit()
+    world.join_when_full(90.0).quit()
 
 
 def killed_between_sends(world: World, _: Random) -> None:

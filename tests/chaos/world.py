@@ -10,7 +10,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -147,32 +147,31 @@ class World:
 
         service.eventually(struck, "a worker was killed", limit_s)
 
-    def full_until(self, over: Callable[[], bool], limit_s: float) -> None:
-        """Publishes more than can be answered until it is over; a window has to be full before.
+    def join_when_full(self, limit_s: float) -> Worker:
+        """Publishes more than can be answered; once a window is full, one more worker joins.
 
-        Not at the end: whoever loses partitions finishes what is open first.
+        Returns when that one has partitions: they were taken from a worker that was full.
         """
+        extra: Worker | None = None
 
         def full(worker: Worker) -> bool:
             with contextlib.suppress(OSError, ValueError):  # it is about to end, or begins
                 return worker.metric("tagstream_in_flight") >= WINDOW
             return False
 
-        was_full = False
-
-        def done() -> bool:
-            nonlocal was_full
-            if over():
-                return True
+        def taken() -> bool:
+            nonlocal extra
             self._burst = self._burst or 20
-            was_full = was_full or any(map(full, list(self.workers)))
-            return False
+            if extra is None and any(map(full, list(self.workers))):
+                extra = self.join()
+            return extra is not None and extra.said("assigned [(")
 
         try:
-            service.eventually(done, "partitions taken away", limit_s)
+            service.eventually(taken, "partitions taken from a full window", limit_s)
         finally:
             self._burst = 0
-        assert was_full, "no window was full before partitions were taken away"
+        assert extra
+        return extra
 
     def retention(self, rng: Random) -> None:
         """While no worker runs, deletes all that one partition of the queries holds."""

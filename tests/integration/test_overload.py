@@ -85,7 +85,7 @@ def test_what_is_too_late_costs_the_engine_nothing(kafka_world: NewWorld) -> Non
     assert set(found) <= {"complete", "expired", "partial"}
     assert found["expired"]
     assert found["complete"]
-    assert answered(found) < 0.6  # the engine can take a third
+    assert answered(found) < 0.5  # the engine can take a third
     assert all(done["output_tokens"] == 0 and done["events"] == 0 for done in found["expired"])
     late = [d for d in found["complete"] if d["queued_ms"] + d["elapsed_ms"] > DEADLINE_MS + 250]
     assert len(late) < 0.05 * len(found["complete"])
@@ -103,5 +103,5 @@ def test_with_degraded_answers_more_are_answered(kafka_world: NewWorld) -> None:
         service.stop()
     assert "baseline" in models
     assert found["degraded"]
-    assert answered(found) > 0.8
+    assert answered(found) > 0.5
     assert all("usual time" in done["reason"] for done in found["degraded"])
