@@ -42,7 +42,7 @@ def _partition(key: bytes | None, places: Sequence[int], _available: Sequence[in
 
 
 def _now_ms() -> int:
-    """A record's time: replays look for it, and brokers refuse one that is far ahead."""
+    """A record's time: replays look for events by it."""
     return int(steady() * 1_000)
 
 
